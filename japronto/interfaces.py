@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from japronto.limits import Limits
-from japronto.messages import Event, Expects, RequestHead, Violation
+from japronto.messages import Event, Expects, RequestHead, Seen, Violation
+
+if TYPE_CHECKING:
+    from japronto.pure.request import Request
+    from japronto.pure.response import Response
 
 ContentMax: TypeAlias = Callable[[RequestHead], int]
 """Called once for each head that announces content: the most octets of it to take."""
@@ -38,13 +42,16 @@ class Scanned(NamedTuple):
     resume: Resume | None
     """For the next call, when the head at ``stop`` is incomplete; ``None`` when nothing of one
     is there yet, or the scan ended for another reason."""
+    seen: Seen | None = None
+    """What governs the connection in the last head; ``None`` when that head is trivial too."""
 
 
 class Scan(Protocol):
     """Find the heads of consecutive requests.
 
-    Stops after ``heads_max`` heads, at the first incomplete or malformed one, and *after* a head
-    with content or with an Upgrade: what follows that one is for the parser to decide.
+    Stops after ``heads_max`` heads, at the first incomplete or malformed one, and *after* the
+    first that is not *trivial*: trivial is HTTP/1.1 with one well-formed Host, no other field of
+    ``Seen``, and not CONNECT.  What follows a head that is not trivial, ``pure/framing.py`` decides.
     """
 
     def __call__(self, buffer: bytes, start: int, heads_max: int, limits: Limits,
@@ -83,22 +90,63 @@ class Parser(Protocol):
         """What the next octet would belong to; decides which time limit runs."""
 
 
-class Exchange(Protocol):
-    """What an assembler must know of a request to answer it."""
+class Target:
+    """Whom a request is for: what the application answers when it is asked to route a head.
 
-    response: ResponseLike | None
-    is_head: bool
-    minor: int
-    persistent: bool
+    ``handler``        called with the request; gives a Response or an awaitable of one
+    ``match``          the values of the placeholders, or ``None`` when the pattern has none
+    ``route``          the route that matched, or ``None``
+    ``stream``         whether the handler starts at the head, and not when all content is there
+    ``content_bytes``  the most octets of content to take
+    """
+
+    __slots__ = ("content_bytes", "handler", "match", "route", "stream")
+
+    def __init__(self, handler: Callable[[Request], Any], match: dict[str, Any] | None,
+                 route: object, stream: bool, content_bytes: int) -> None:
+        self.handler = handler
+        self.match = match
+        self.route = route
+        self.stream = stream
+        self.content_bytes = content_bytes
 
 
-class ResponseLike(Protocol):
-    """What an assembler must know of a response; see ``pure/response.py``."""
+class Service(Protocol):
+    """What a connection needs of an application."""
 
-    code: int
+    request_type: type[Request]
+
+    def target(self, head: RequestHead) -> Target:
+        """Route a head; called once for each.  Whatever goes wrong is the handler's to raise."""
+
+    def failed(self, request: Request, error: BaseException) -> Response | Awaitable[Response]:
+        """The answer to a request whose handling raised ``error``; raises nothing."""
+
+
+class Waiter(Protocol):
+    """A future, of whatever event loop there is."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: None) -> None: ...
+
+    def __await__(self) -> Any: ...
+
+
+class Host(Protocol):
+    """What a connection needs of whoever moves its octets."""
+
+    transport: Any
+    """What ``request.transport`` shows: ``get_extra_info`` tells the addresses."""
+
+    def waiter(self) -> Waiter:
+        """A new future, for a handler that waits for content."""
+
+    def wake(self) -> None:
+        """Something may leave, or be read again, that did not come of a call of the host's own."""
 
 
 class Assemble(Protocol):
     """Turn answers into the octets that leave, one buffer or a few for one gathering write."""
 
-    def __call__(self, exchanges: Sequence[Exchange], date: bytes) -> list[bytes]: ...
+    def __call__(self, answered: Sequence[Request], date: bytes) -> list[bytes]: ...

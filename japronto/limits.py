@@ -49,6 +49,8 @@ class Limits(_Bounds):
     content_bytes: int = _bound(
         16 * MIB, "largest content of a request, unless its route says otherwise; "
         "it is held in memory until the handler has it")
+    form_fields: int = _bound(
+        1000, "most fields and files of a form; each costs far more than its octets")
     chunk_line_bytes: int = _bound(
         1 * KIB, "longest chunk-size line with its extensions")
     chunk_extension_bytes: int = _bound(

@@ -1,0 +1,43 @@
+"""Japronto: an HTTP/1.1 server and micro-framework.  These are the names that programs use."""
+
+from japronto.app import Application, default_error_handler, default_request_logger
+from japronto.errors import (
+    BadRequest,
+    ContentTooLarge,
+    DisconnectError,
+    HTTPError,
+    MalformedContent,
+    MalformedJSON,
+    MalformedText,
+    MethodNotAllowed,
+    ResponseError,
+    RouteNotFoundException,
+)
+from japronto.limits import Limits, Timeouts
+from japronto.pure.request import Request
+from japronto.pure.response import Response
+from japronto.routing import Router
+
+__version__ = "2.0.0a1"
+
+__all__ = [
+    "Application",
+    "BadRequest",
+    "ContentTooLarge",
+    "DisconnectError",
+    "HTTPError",
+    "Limits",
+    "MalformedContent",
+    "MalformedJSON",
+    "MalformedText",
+    "MethodNotAllowed",
+    "Request",
+    "Response",
+    "ResponseError",
+    "RouteNotFoundException",
+    "Router",
+    "Timeouts",
+    "__version__",
+    "default_error_handler",
+    "default_request_logger",
+]

@@ -1,0 +1,448 @@
+"""The application: what is set up once, and asked for each request.
+
+Set up: routes, middleware, error handlers, extensions of the request, hooks.  All of it may change
+at any time, also while requests are served, and counts from the next request on.
+
+Asked, through :class:`japronto.interfaces.Service`: for whom a head is (``target``), and what to
+answer when handling it failed (``failed``).  The way of a request through an application::
+
+    error handlers ( middleware ( middleware of a mounted application ( handler )))
+
+So middleware sees exceptions, those of routing included: for an unknown path, ``handler(request)``
+raises RouteNotFoundException.  Error handlers are outside of all middleware.
+
+Of an application that is mounted, its routes and its middleware are used, and its hooks run with those
+of the application that is served.  Nothing else is: the error handlers, the extensions of the
+request and the limits are those of the application that is served, ``request.app`` is that one, and
+hooks are called with it.  An unknown path below a prefix concerns that one's middleware alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
+
+from japronto.errors import (
+    DisconnectError,
+    HTTPError,
+    MethodNotAllowed,
+    MethodNotImplemented,
+    RouteNotFoundException,
+    StartError,
+    UsageError,
+)
+from japronto.forms import File, parse_multipart
+from japronto.interfaces import Target
+from japronto.limits import Limits, Timeouts
+from japronto.messages import RequestHead
+from japronto.pure.assembler import reason_phrase
+from japronto.pure.request import MultiDict, Request
+from japronto.pure.response import Response
+from japronto.routing import Matcher, Placed, Route, RouteDecorators, RouteOptions, Router, choose
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from japronto.server import Server
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+log = logging.getLogger("japronto.error")
+
+REAPER_SETTINGS: Final = {"check_interval": "check_seconds", "idle_timeout": "idle_seconds"}
+"""The names of 2017 for two of the timeouts."""
+
+INSTANCE_NAMES: Final = frozenset(("connection", "destination", "head", "stage"))
+"""What the constructor of a request sets, besides what its class shows."""
+
+_property = property
+
+
+# -- What stands in where nothing else is set ----------------------------------------------------
+
+def default_request_logger(request: Request) -> None:
+    """Print a line: who, what, where.  The path stays encoded, so that it is one line."""
+    path = request.target.partition("?")[0]
+    print(request.remote_addr, request.method, path)  # noqa: T201 - that is what it is for
+
+
+def default_error_handler(request: Request, exception: BaseException) -> Response:
+    """What is answered to an exception that no error handler takes."""
+    if isinstance(exception, HTTPError):
+        text = str(exception) or reason_phrase(exception.status)
+        response = Response(exception.status, text=text)
+        if isinstance(exception, MethodNotAllowed):
+            response.headers["Allow"] = ", ".join(exception.allow)
+        return response
+    if isinstance(exception, DisconnectError):
+        return Response(400, text="The client is gone")  # Nobody will see it.
+    if not isinstance(exception, Exception):  # The handler was cancelled.
+        return Response(503, text="Service unavailable")
+    log.error("%s %s failed", request.method, request.target, exc_info=exception)
+    if request.app.debug:
+        lines = "".join(traceback.format_exception(exception))
+        return Response(500, text=lines.encode("utf-8", "backslashreplace").decode())
+    return Response(500, text="Internal Server Error")
+
+
+# -- Middleware ------------------------------------------------------------------------------
+
+def compose(handler: Callable[..., Any],
+            middleware: Iterable[Callable[..., Any]]) -> Callable[[Request], Any]:
+    """``handler`` with ``middleware`` around it, the first of which is outermost.
+
+    A middleware that is a coroutine function is given something that it can await, whatever it
+    surrounds.  Any other is given what it surrounds as it is.
+    """
+    surrounded, asynchronous = handler, _is_coroutine_function(handler)
+    for layer in reversed(list(middleware)):
+        wants_awaitable = _is_coroutine_function(layer)
+        if wants_awaitable and not asynchronous:
+            surrounded = _awaitable(surrounded)
+        surrounded = _layer(layer, surrounded)
+        asynchronous = wants_awaitable
+    return surrounded
+
+
+def _layer(layer: Callable[..., Any], inner: Callable[..., Any]) -> Callable[[Request], Any]:
+    return lambda request: layer(request, inner)
+
+
+def _awaitable(handler: Callable[..., Any]) -> Callable[[Request], Awaitable[Any]]:
+    async def awaited(request: Request) -> Any:
+        answer = handler(request)
+        return await answer if isinstance(answer, Awaitable) else answer
+
+    return awaited
+
+
+def _is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """Also for an object whose ``__call__`` is one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None))  # noqa: B004 - not whether it can be called, but what is
+
+
+# -- Routing ---------------------------------------------------------------------------------
+
+class RoutingTable:
+    """The routes of one moment, with all the middleware around their handlers.
+
+    ``exact`` has the Target of each method of each path that a route without placeholders takes.
+    Its keys come from patterns, so that no client can make it grow.
+    """
+
+    def __init__(self, placed: Iterable[Placed], middleware: Iterable[Callable[..., Any]],
+                 content_bytes: int) -> None:
+        placed, middleware = list(placed), list(middleware)
+        self._matcher = Matcher(route for route, _ in placed)
+        self._targets = [
+            Target(compose(route.handler, [*middleware, *inner]), None, route, route.stream,
+                   content_bytes if route.content_bytes is None else route.content_bytes)
+            for route, inner in placed]
+        self._unrouted = Target(compose(self._answer_unrouted, middleware), None, None, False, content_bytes)
+        self.exact = {path: self._exact(path) for path in self._matcher.exact}
+
+    def _exact(self, path: str) -> dict[str, Target]:
+        candidates = self._matcher.find(path)
+        chosen = {method: choose(candidates, method) for method in self._matcher.known}
+        return {method: self._targets[candidate.order] for method, candidate in chosen.items()
+                if candidate is not None and not candidate.values}
+
+    def find(self, head: RequestHead) -> Target:
+        """The Target of any head."""
+        candidate = choose(self._matcher.find(head.path), head.method)
+        if candidate is None:
+            return self._unrouted
+        target = self._targets[candidate.order]
+        return Target(target.handler, candidate.match(head.path), target.route, target.stream,
+                      target.content_bytes)
+
+    def _answer_unrouted(self, request: Request) -> Response:
+        """What is answered where no route takes the path, or none of them the method."""
+        method, path = request.head.method, request.head.path
+        allowed = self._matcher.allowed(path)
+        if method not in self._matcher.known or (method == "CONNECT" and not allowed):
+            raise MethodNotImplemented
+        if not allowed:
+            raise RouteNotFoundException
+        if method == "OPTIONS":
+            return Response(204, headers={"Allow": ", ".join(sorted(allowed))})
+        raise MethodNotAllowed(allowed)
+
+
+# -- The application -------------------------------------------------------------------------
+
+class Application(RouteDecorators):
+    """Routes and all that goes with them; see the module.
+
+    ``reaper_settings``   the times of 2017: ``{"check_interval": 10, "idle_timeout": 60}``
+    ``log_request``       True, or a function called with each request that was answered
+    ``protocol_factory``  called with the application; makes the asyncio protocol of a connection
+    ``debug``             show tracebacks to clients
+    ``limits``            how much a client may ask for
+    ``timeouts``          how long a client may take
+    """
+
+    def __init__(self, *, reaper_settings: Mapping[str, float] | None = None,
+                 log_request: bool | Callable[[Request], object] | None = None,
+                 protocol_factory: Callable[..., Any] | None = None, debug: bool = False,
+                 limits: Limits | None = None, timeouts: Timeouts | None = None) -> None:
+        self.debug = debug
+        self.timeouts = _with_reaper_settings(timeouts or Timeouts(), reaper_settings or {})
+        self.protocol_factory = protocol_factory
+        self.log_request: Callable[[Request], object] | None = (
+            self.default_request_logger if log_request is True else log_request or None)
+        self.request_type: type[Request] = type("Request", (Request,), {
+            "__slots__": (), "__module__": __name__, "parse_multipart": self._parse_multipart})
+        self._limits = limits or Limits()
+        self._router = Router()
+        self._router.watch(self._forget)
+        self._middleware: list[Callable[..., Any]] = []
+        self._error_handlers: list[tuple[type[BaseException] | None, Callable[..., Any]]] = []
+        self._startup: list[Callable[..., Any] | Application] = []
+        self._shutdown: list[Callable[..., Any] | Application] = []
+        self._loop: AbstractEventLoop | None = None
+        self._forget()
+
+    _table: RoutingTable | None
+    _exact: dict[str, dict[str, Target]]
+
+    default_request_logger = staticmethod(default_request_logger)
+    default_error_handler = staticmethod(default_error_handler)
+
+    # -- setting up ---------------------------------------------------------------------------
+
+    @property
+    def router(self) -> Router:
+        return self._router
+
+    def add_route(self, pattern: str, handler: Callable[..., Any], method: str | None = None,
+                  methods: Collection[str] | None = None, **options: Unpack[RouteOptions]) -> Route:
+        return self._router.add_route(pattern, handler, method, methods, **options)
+
+    def mount(self, prefix: str, inner: Router | Application) -> None:
+        """Put the routes of a router or an application under a prefix, such as ``/api``."""
+        if not isinstance(inner, Application):
+            self._router.mount(prefix, inner)
+            return
+        self._router.mount(prefix, inner.router, inner._middleware)
+        self._startup.append(inner)
+        self._shutdown.append(inner)
+
+    def middleware(self, function: Function) -> Function:
+        """Register ``function(request, handler)`` to surround every request; also a decorator.
+
+        It answers with what ``handler(request)`` returns, or with something else.  The one
+        registered first is outermost.  An async function awaits ``handler(request)``; any other
+        gets a Response, or an awaitable of one, and returns it.
+        """
+        self._middleware.append(_callable(function))
+        self._router.changed()
+        return function
+
+    def add_error_handler(self, typ: type[BaseException] | None, handler: Callable[..., Any]) -> None:
+        """Answer exceptions of a type (None: all) with ``handler(request, exception)``.
+
+        The first that was registered for a matching type is taken.  It may be async.
+        """
+        if typ is not None:
+            issubclass(Exception, typ)  # Raises TypeError here, and not when there is an error to answer.
+        self._error_handlers.append((typ, _callable(handler)))
+
+    def extend_request(self, function: Callable[..., Any], *, name: str | None = None,
+                       property: bool = False) -> None:  # noqa: A002 - the name of 2017
+        """Give requests one more method, or a property, that calls ``function(request, ...)``."""
+        name = name or getattr(function, "__name__", None)
+        if name is None:
+            raise ValueError(f"{function!r} has no name of its own; give name=...")
+        if hasattr(Request, name) or name in INSTANCE_NAMES:
+            raise ValueError(f"a request has something called {name} already")
+        extension: Any = _callable(function)
+        if property:
+            extension = _property(function)
+        elif not isinstance(function, FunctionType):
+            # Only functions become methods by themselves.
+            extension = _property(lambda request: MethodType(function, request))
+        setattr(self.request_type, name, extension)
+
+    def on_startup(self, function: Function) -> Function:
+        """Call ``function(app)``, sync or async, on the loop of each worker before it serves."""
+        self._startup.append(_callable(function))
+        return function
+
+    def on_shutdown(self, function: Function) -> Function:
+        """Call ``function(app)``, sync or async, after the last request; in reverse order."""
+        self._shutdown.append(_callable(function))
+        return function
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self._forget()
+
+    # -- serving ------------------------------------------------------------------------------
+
+    @property
+    def loop(self) -> AbstractEventLoop:
+        """The loop of the worker; before there is one, a new loop that the worker will take."""
+        from japronto.server import new_loop  # noqa: PLC0415 - needed by those alone that serve
+
+        return self.loop_or(lambda: new_loop("auto"))
+
+    @loop.setter
+    def loop(self, loop: AbstractEventLoop | None) -> None:
+        self._loop = loop
+        for hook in self._startup:
+            if isinstance(hook, Application):
+                hook.loop = loop
+
+    def loop_or(self, make: Callable[[], AbstractEventLoop]) -> AbstractEventLoop:
+        """The loop to serve on: the one that set-up code has used already, or a new one."""
+        if self._loop is None:
+            self.loop = make()
+        assert self._loop is not None
+        return self._loop
+
+    def run(self, host: str = "0.0.0.0", port: int = 8080, *,  # noqa: S104 - the default of 2017
+            worker_num: int | None = None, reload: bool = False, debug: bool = False) -> None:
+        """Serve until a signal says to stop."""
+        if reload:
+            raise UsageError("reload=True needs a later version of Japronto; leave it out")
+        if (worker_num or 1) != 1:
+            raise UsageError("several workers need a later version of Japronto; use worker_num=1")
+        from japronto.server import ServerConfig, serve  # noqa: PLC0415
+
+        self.debug = self.debug or debug
+        try:
+            code = serve(self, ServerConfig(host=host, port=port, debug=self.debug))
+        except (StartError, UsageError) as error:
+            print(f"japronto: {error}", file=sys.stderr)  # noqa: T201 - for the one who called
+            code = 2 if isinstance(error, UsageError) else 3
+        if code:
+            raise SystemExit(code)
+
+    async def start_server(self, host: str = "127.0.0.1", port: int = 8080, *, uds: str | None = None,
+                           **options: Any) -> Server:
+        """Serve on the loop that runs already; ``options`` are those of ``ServerConfig``."""
+        from japronto.server import ServerConfig, start_server  # noqa: PLC0415
+
+        return await start_server(self, ServerConfig(host=host, port=port, uds=uds, **options))
+
+    async def startup(self) -> None:
+        """Run the start-up hooks in order; the first that fails is the last to run."""
+        for hook in _hooks(self, "_startup"):
+            await _run(hook, self)
+
+    async def shutdown(self) -> None:
+        """Run the shutdown hooks in reverse order; one that fails is logged, and the next runs."""
+        for hook in reversed(_hooks(self, "_shutdown")):
+            try:
+                await _run(hook, self)
+            except Exception:
+                log.exception("A shutdown hook failed")
+
+    def target(self, head: RequestHead) -> Target:
+        """Whom a request is for; see ``interfaces.Service``."""
+        methods = self._exact.get(head.path)
+        if methods is not None:
+            target = methods.get(head.method)
+            if target is not None:
+                return target
+        if self._table is None:
+            self._table = RoutingTable(self._router.placed(), self._middleware, self._limits.content_bytes)
+            self._exact = self._table.exact
+            return self.target(head)
+        return self._table.find(head)
+
+    def _forget(self) -> None:
+        """Something changed that routing remembers."""
+        self._table = None
+        self._exact = {}
+
+    def failed(self, request: Request, error: BaseException) -> Response | Awaitable[Response]:
+        """What to answer where handling a request raised ``error``; see ``interfaces.Service``."""
+        handler = next((handler for typ, handler in self._error_handlers
+                        if typ is None or isinstance(error, typ)), self.default_error_handler)
+        try:
+            answer = handler(request, error)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as failure:
+            return _error_handler_failed(request, error, failure)
+        if isinstance(answer, Awaitable):
+            return self._awaited(request, error, answer)
+        return _response(request, error, answer)
+
+    async def _awaited(self, request: Request, error: BaseException, answer: Awaitable[Any]) -> Response:
+        """The answer of an error handler that is async."""
+        try:
+            return _response(request, error, await answer)
+        except Exception as failure:
+            return _error_handler_failed(request, error, failure)
+
+    def _parse_multipart(self, content: bytes,
+                         content_type: str) -> tuple[MultiDict[str], MultiDict[File]]:
+        return parse_multipart(content, content_type, self._limits.form_fields)
+
+
+def _response(request: Request, error: BaseException, answer: Any) -> Response:
+    """What an error handler returned, if it is a response."""
+    if isinstance(answer, request.Response):
+        return answer
+    failure = TypeError(f"an error handler must return a Response, not {answer!r}")
+    return _error_handler_failed(request, error, failure)
+
+
+def _error_handler_failed(request: Request, error: BaseException, failure: BaseException) -> Response:
+    if failure is not error and failure.__context__ is None:
+        failure.__context__ = error
+    log.error("%s %s: an error handler failed", request.method, request.target, exc_info=failure)
+    # An error handler that raised what it was given is in the traceback of its own argument, which
+    # would be garbage only a collector can find.
+    failure.__traceback__ = None
+    return request.Response(500, text="Internal Server Error")
+
+
+def _with_reaper_settings(timeouts: Timeouts, settings: Mapping[str, float]) -> Timeouts:
+    unknown = settings.keys() - REAPER_SETTINGS.keys()
+    if unknown:
+        raise ValueError(f"reaper_settings takes {' and '.join(REAPER_SETTINGS)}, "
+                         f"not {', '.join(sorted(unknown))}")
+    return dataclasses.replace(timeouts, **{REAPER_SETTINGS[name]: settings[name] for name in settings})
+
+
+def _callable(function: Function) -> Function:
+    if not callable(function):
+        raise TypeError(f"expected a function, not {function!r}")
+    return function
+
+
+def _hooks(app: Application, kind: str) -> list[Callable[..., Any]]:
+    """The hooks in order, each mounted application's at its place, and once."""
+    seen: set[Application] = set()
+
+    def walk(app: Application) -> Iterator[Callable[..., Any]]:
+        for hook in getattr(app, kind):
+            if not isinstance(hook, Application):
+                yield hook
+            elif hook not in seen:
+                seen.add(hook)
+                yield from walk(hook)
+
+    return list(walk(app))
+
+
+async def _run(hook: Callable[..., Any], app: Application) -> None:
+    result = hook(app)
+    if isinstance(result, Awaitable):
+        await result

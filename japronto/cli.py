@@ -1,0 +1,313 @@
+"""The command line: ``japronto module:app``, with an option for every bound of the server.
+
+It decides how a setting is said: as an option, or as an environment variable behind it, or not
+at all, and then the default stands.  Both are read by the same function, so that both take the
+same values.  A mistake ends in one sentence that names it and what to do: exit code 2 when the
+command is wrong, 3 when the server could not start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import platform
+import re
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, NoReturn
+
+from japronto import __version__, backend
+from japronto.app import Application
+from japronto.errors import StartError, UsageError
+from japronto.limits import KIB, MIB, Limits, Timeouts
+from japronto.loading import load, near
+from japronto.server import ServerConfig, loop_name, serve
+
+USAGE = "japronto [options] module:app\n       japronto [options] demo"
+DESCRIPTION = "Serve an application, or the demonstration that is built in."
+EPILOG = """\
+A size may end in k, m or g for KiB, MiB or GiB. Behind every option stands an environment
+variable, JAPRONTO_IDLE_SECONDS behind --idle-seconds; the command line wins. JAPRONTO_BACKEND
+chooses the implementation: auto or pure.
+Exit codes: 0 stopped when told to, 2 a wrong command, 3 the server could not start."""
+
+PREFIX = "JAPRONTO_"
+OTHER_VARIABLES = frozenset({"JAPRONTO_BACKEND"})
+
+COUNT_MAX: Final = 2**31 - 1
+"""What fits the C int of ``listen(2)``; no count makes sense beyond it."""
+SIZE_MAX: Final = 2**63 - 1
+SECONDS_MAX: Final = 366 * 24 * 3600
+"""A year; event loops cannot represent times without end."""
+
+
+class Option(NamedTuple):
+    """One setting; ``read`` turns its text into a value, or raises ValueError with what it must be."""
+
+    name: str
+    read: Callable[[str], Any]
+    metavar: str
+    help: str
+    group: str
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper()
+
+    @property
+    def switch(self) -> bool:
+        return self.read is _switch
+
+
+class Settings(NamedTuple):
+    """What the user asked for; ``values`` holds only what was given, by option name."""
+
+    target: str | None
+    version: bool
+    values: dict[str, Any]
+
+    def of(self, kind: type[ServerConfig | Limits | Timeouts]) -> dict[str, Any]:
+        names = {field.name for field in dataclasses.fields(kind)}
+        return {name: value for name, value in self.values.items() if name in names}
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"\d{1,20}", text, re.ASCII) or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(text)
+    return read
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,20})(?:([kmg])(?:i?b)?)?", text.lower(), re.ASCII)
+    size = int(match[1]) * {None: 1, "k": KIB, "m": MIB, "g": 1024 * MIB}[match[2]] if match else 0
+    if not 0 < size <= SIZE_MAX:
+        raise ValueError("must be a number of bytes above zero, such as 512, 64k or 16m")
+    return size
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"\d{1,20}(\.\d{1,20})?", text, re.ASCII) or not 0 < float(text) <= SECONDS_MAX:
+        raise ValueError(f"must be a number of seconds above zero and up to {SECONDS_MAX}, such as 30 or 0.5")
+    return float(text)
+
+
+def _switch(text: str) -> bool:
+    try:
+        return {"1": True, "true": True, "yes": True, "on": True,
+                "0": False, "false": False, "no": False, "off": False}[text.lower()]
+    except KeyError:
+        raise ValueError("must be 1 or 0 (or true, yes, on, false, no, off)") from None
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+    return read
+
+
+def _host(text: str) -> str:
+    if port := re.fullmatch(r"(?:\w+://)?(?:[^:/]*|\[.*\]):(\d+)/?", text):
+        raise ValueError(f"must be an address alone; add --port {port[1]} for the port")
+    if "/" in text or not text.strip():
+        raise ValueError("must be an address or a name, such as 127.0.0.1, ::1 or 0.0.0.0")
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise ValueError("must be a path")
+    return text
+
+
+def _default(kind: type[ServerConfig | Limits | Timeouts], name: str) -> str:
+    default: Any = next(field.default for field in dataclasses.fields(kind) if field.name == name)
+    if "_bytes" in name:
+        for unit, letter in ((MIB, "m"), (KIB, "k")):
+            if default % unit == 0:
+                return f"{default // unit}{letter}"
+    return str(default)
+
+
+def _server_options() -> list[Option]:
+    """The options that say what to serve, and where."""
+    def option(name: str, read: Callable[[str], Any], metavar: str, text: str) -> Option:
+        return Option(name, read, metavar, f"{text} (default {_default(ServerConfig, name)})", "serving")
+
+    return [
+        option("host", _host, "ADDRESS", "address or name to listen on; 0.0.0.0 is every IPv4 address"),
+        option("port", _whole(0, 65535), "NUMBER", "TCP port; 0 takes a free one"),
+        Option("uds", _path, "PATH", "Unix socket to listen on, in place of host and port", "serving"),
+        option("backlog", _whole(1, COUNT_MAX), "COUNT", "most connections that wait to be accepted"),
+        option("loop", _one_of("auto", "uvloop", "asyncio"), "NAME", "event loop: auto, uvloop or asyncio"),
+        Option("access_log", _switch, "", "print a line for each request", "serving"),
+        Option("debug", _switch, "", "show tracebacks, also to clients: not for strangers", "serving"),
+        Option("app_dir", _path, "DIRECTORY", "where modules are looked for first (default .)", "serving"),
+        Option("factory", _switch, "", "module:app is a function; serve what it returns", "serving"),
+    ]
+
+
+def _bound_options(kind: type[Limits | Timeouts], group: str) -> list[Option]:
+    """An option for each field, with the reason that stands beside it as its help."""
+    options = []
+    for field in dataclasses.fields(kind):
+        read: Callable[[str], float]
+        if "_bytes" in field.name:
+            read, metavar = _size, "SIZE"
+        elif field.name.endswith("_seconds"):
+            read, metavar = _seconds, "SECONDS"
+        else:
+            read, metavar = _whole(1, COUNT_MAX), "COUNT"
+        text = f"{field.metadata['reason']} (default {_default(kind, field.name)})"
+        options.append(Option(field.name, read, metavar, text, group))
+    return options
+
+
+OPTIONS: Final = (*_server_options(), *_bound_options(Limits, "limits"),
+                  *_bound_options(Timeouts, "timeouts"))
+
+
+class _ArgumentParser(argparse.ArgumentParser):
+    """One that raises a sentence instead of printing its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        if match := re.match(r"argument (--[\w-]+).*: expected one argument", message):
+            raise UsageError(f"{match[1]} needs a value; japronto --help tells which")
+        if match := re.match(r"argument (--[\w-]+).*: ignored explicit argument", message):
+            raise UsageError(f"{match[1]} takes no value; leave out what follows the =")
+        raise UsageError(message)
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Takes the options as text; :func:`parse` reads them."""
+    parser = _ArgumentParser(prog="japronto", usage=USAGE, description=DESCRIPTION, epilog=EPILOG,
+                             allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", nargs="?", metavar="module:app",
+                        help="the application: a module and a name in it; module.app does as well")
+    parser.add_argument("--version", action="store_true", help="tell the versions, the backend and the loop")
+    groups = {"serving": parser, "limits": parser.add_argument_group("limits, how much a client may ask for"),
+              "timeouts": parser.add_argument_group("timeouts, how long a client may take")}
+    for option in OPTIONS:
+        text = option.help.replace("%", "%%")
+        if option.switch:
+            groups[option.group].add_argument(option.flag, dest=option.name, help=text,
+                                              action=argparse.BooleanOptionalAction)
+        else:
+            groups[option.group].add_argument(option.flag, dest=option.name, help=text,
+                                              metavar=option.metavar)
+    return parser
+
+
+def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """Read the command line and the environment behind it."""
+    given, rest = argument_parser().parse_known_args(arguments)
+    for word in rest:
+        flag = word.partition("=")[0]
+        if flag.startswith("-"):
+            flags = ["--help", "--version", *(option.flag for option in OPTIONS)]
+            raise UsageError(f"there is no option {flag}{near(flag, flags)}")
+        raise UsageError(f"{word} is one too many; japronto serves one application")
+    values: dict[str, Any] = {}
+    said_by: dict[str, str] = {}
+    for option in OPTIONS:
+        text, source = getattr(given, option.name), option.flag
+        if text is None and environ.get(option.variable):
+            text, source = environ[option.variable], f"the environment variable {option.variable}"
+        if text is None:
+            continue
+        said_by[option.name] = source
+        try:
+            values[option.name] = option.read(text) if isinstance(text, str) else text
+        except ValueError as error:
+            raise UsageError(f"{source} {error}; it is {text!r}") from None
+    _choose_socket(values, said_by)
+    return Settings(given.target, given.version, values)
+
+
+def _choose_socket(values: dict[str, Any], said_by: dict[str, str]) -> None:
+    """A Unix socket excludes host and port; the command line wins over the environment."""
+    addresses = [name for name in ("host", "port") if name in values]
+    if "uds" not in values or not addresses:
+        return
+    on_command_line = {name: said_by[name].startswith("--") for name in ("uds", *addresses)}
+    if on_command_line["uds"] and not any(on_command_line[name] for name in addresses):
+        for name in addresses:
+            del values[name]
+    elif not on_command_line["uds"] and any(on_command_line[name] for name in addresses):
+        del values["uds"]
+    else:
+        rival = max(addresses, key=lambda name: on_command_line[name])
+        raise UsageError(f"{said_by['uds']} and {said_by[rival]} exclude each other: "
+                         "listen on a Unix socket or on a TCP port")
+
+
+def stray_variables(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like a mistyped one of Japronto's."""
+    known = {option.variable for option in OPTIONS} | OTHER_VARIABLES
+    sentences = []
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            hint = near(name.removeprefix(PREFIX), (other.removeprefix(PREFIX) for other in known))
+            if hint:
+                sentences.append(f"{name} in the environment means nothing"
+                                 f"{hint.replace('mean ', 'mean ' + PREFIX)}")
+    return sentences
+
+
+def version(loop: str) -> str:
+    """The line of ``--version``."""
+    active = backend.active()
+    return (f"Japronto {__version__}, Python {platform.python_version()} "
+            f"({platform.python_implementation()}), backend {active.name}, loop {loop_name(loop)}")
+
+
+def application(settings: Settings) -> Application:
+    """The application that the command names, with the bounds that were given put in place."""
+    if settings.target is None:
+        raise UsageError("name the application to serve, such as japronto hello:app, or try japronto demo")
+    if settings.target == "demo":
+        from japronto import demo  # noqa: PLC0415 - no other program needs it
+
+        app = demo.application()
+    else:
+        app = load(settings.target, app_dir=settings.values.get("app_dir", "."),
+                   factory=settings.values.get("factory", False))
+    app.limits = dataclasses.replace(app.limits, **settings.of(Limits))
+    app.timeouts = dataclasses.replace(app.timeouts, **settings.of(Timeouts))
+    app.debug = settings.values.get("debug", app.debug)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    debug = False
+    try:
+        settings = parse(sys.argv[1:] if arguments is None else arguments, os.environ)
+        debug = settings.values.get("debug", False)
+        for sentence in stray_variables(os.environ):
+            _say(sentence)
+        if settings.version:
+            print(version(settings.values.get("loop", "auto")))  # noqa: T201 - what was asked for
+            return 0
+        app = application(settings)
+        return serve(app, ServerConfig(**{**settings.of(ServerConfig), "debug": app.debug}))
+    except (UsageError, StartError) as error:
+        if debug and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        _say(str(error))
+        return 2 if isinstance(error, UsageError) else 3
+    except KeyboardInterrupt:  # while the application was imported; a running server takes it itself
+        return 130
+
+
+def _say(sentence: str) -> None:
+    print(f"japronto: {sentence}", file=sys.stderr)  # noqa: T201 - standard error is where it goes

@@ -1,0 +1,520 @@
+"""The pipelining queue: which request may start, which answer may leave, when the connection ends.
+
+Two machines.  An *exchange* (a ``Request``) goes through these stages:
+
+    QUEUED     its content is still arriving, or requests ahead of it must finish first
+    RUNNING    its handler was started
+    READY      its answer is there and waits for those ahead of it
+    STREAMING  the head of its answer has left, the content is leaving piece by piece
+    DONE       it is over
+
+Answers leave in the order of the requests, whatever order they get READY in (RFC 9112 s.9.3.2);
+neighbours that are READY leave together.  Requests with safe methods run side by side; one with an
+unsafe method waits until all ahead of it are answered, and those behind wait for it.
+
+A *connection* goes through these phases:
+
+    OPEN       octets are parsed, requests start
+    LINGERING  the last answer has left; what arrives is thrown away for a while, so that a reset
+               does not destroy that answer at the client (RFC 9112 s.9.6)
+    SWITCHED   another protocol has it (RFC 9110 s.7.8)
+    CLOSED     it is over
+
+No call blocks, none knows the time.  Whoever owns the connection calls, in a loop: ``receive``
+with what came, ``next_request`` and ``respond`` for what may start, ``data_to_send`` for what may
+leave, until ``stalled``; and looks at ``wants_reading``, ``streaming`` and ``phase``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from japronto.errors import ResponseError
+from japronto.interfaces import Assemble, ContentMax, Host, Parser, Service, Target
+from japronto.limits import Limits
+from japronto.messages import (
+    CHUNKED,
+    Body,
+    EndOfMessage,
+    Event,
+    Expects,
+    Framing,
+    RequestHead,
+    Violation,
+)
+from japronto.pure.assembler import CONTINUE, has_content, plan, prepare
+from japronto.pure.chunked import LAST_CHUNK, encode_chunk
+from japronto.pure.request import Request
+from japronto.pure.response import Response
+
+
+class Stage(enum.Enum):
+    """Of an exchange."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    READY = "ready"
+    STREAMING = "streaming"
+    DONE = "done"
+
+
+class Phase(enum.Enum):
+    """Of a connection."""
+
+    OPEN = "open"
+    LINGERING = "lingering"
+    SWITCHED = "switched"
+    CLOSED = "closed"
+
+
+# QUEUED goes straight to READY when the content turns out to be malformed; anything goes to DONE
+# when the client is gone, or when an answer ahead closes the connection.
+STAGES: Final = {
+    Stage.QUEUED: frozenset((Stage.RUNNING, Stage.READY, Stage.DONE)),
+    Stage.RUNNING: frozenset((Stage.READY, Stage.DONE)),
+    Stage.READY: frozenset((Stage.STREAMING, Stage.DONE)),
+    Stage.STREAMING: frozenset((Stage.DONE,)),
+    Stage.DONE: frozenset[Stage](),
+}
+PHASES: Final = {
+    Phase.OPEN: frozenset((Phase.LINGERING, Phase.SWITCHED, Phase.CLOSED)),
+    Phase.LINGERING: frozenset((Phase.CLOSED,)),
+    Phase.SWITCHED: frozenset((Phase.CLOSED,)),
+    Phase.CLOSED: frozenset[Phase](),
+}
+
+SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
+"""Methods that are defined to change nothing (RFC 9110 s.9.2.1)."""
+
+ParserFactory = Callable[[Limits, ContentMax], Parser]
+
+_QUEUED, _RUNNING, _READY = Stage.QUEUED, Stage.RUNNING, Stage.READY
+
+
+class Connection:
+    """One connection, without its socket.
+
+    ``service``   the application
+    ``host``      whoever moves the octets
+    ``parser``    makes the parser
+    ``assemble``  makes octets of answers
+    """
+
+    __slots__ = ("_assemble", "_discarded", "_eof", "_parser", "_ready_bytes", "_receiving",
+                 "_running", "_sent", "_unread", "_unsafe", "_waiting", "blocked", "heads", "host",
+                 "limits", "phase", "queue", "received", "service", "streaming")
+
+    def __init__(self, service: Service, host: Host, limits: Limits, parser: ParserFactory,
+                 assemble: Assemble) -> None:
+        self.service = service
+        self.host = host
+        self.limits = limits
+        self.phase = Phase.OPEN
+        self.queue: deque[Request] = deque()
+        """The exchanges that are not DONE, in order."""
+        self.streaming: Request | None = None
+        """The exchange whose content is to be sent now, with ``send_piece``."""
+        self.blocked = False
+        """Set by the host while the client does not take what it is sent."""
+        self.heads = 0
+        """Heads so far; tells the host that a new one has begun."""
+        self.received = 0
+        """Octets of content so far; tells the host that content makes progress."""
+        self._parser = parser(limits, self._content_max)
+        self._assemble = assemble
+        self._waiting: deque[Request] = deque()  # QUEUED, in order
+        self._running = 0  # RUNNING, or answered by a stream that is not over
+        self._unsafe = False  # whether what runs includes an unsafe method
+        self._receiving: Request | None = None  # whose content the parser is in
+        self._unread = 0  # octets of its content that were thrown away
+        self._ready_bytes = 0  # content of answers that are READY
+        self._sent = 0  # octets of content of the stream that have left
+        self._discarded = 0  # octets thrown away after the end
+        self._eof = False
+
+    # -- what came --------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Take octets from the client; ``b""`` goes on with what was left for later."""
+        if self.phase is Phase.LINGERING or self._parser.expects is Expects.NOTHING:
+            self._discarded += len(data)
+            if self._discarded > self.limits.linger_bytes and self.phase is Phase.LINGERING:
+                self._enter(Phase.CLOSED)
+            return
+        room = self.limits.pipelined_requests - len(self.queue)
+        self._take(self._parser.feed(data, room))
+
+    def receive_eof(self) -> None:
+        """The client sends nothing more; what it has asked is still answered."""
+        self._eof = True
+        self._take(self._parser.feed_eof())
+        self._end_if_over()
+
+    def lost(self) -> None:
+        """The client is gone: whatever is under way is for nobody."""
+        self._abandon()
+        self._enter(Phase.CLOSED)
+
+    def drain(self) -> None:
+        """Take no further request; close when those that have begun are answered."""
+        if self._receiving is None:
+            self._parser.stop()
+        else:
+            self._receiving.persistent = False
+        self._end_if_over()
+
+    def time_out(self, violation: Violation) -> None:
+        """The client took too long to send: answer what is complete, then this, then close."""
+        self._parser.stop()
+        self._violate(violation)
+
+    def _content_max(self, head: RequestHead) -> int:
+        head.route = destination = self.service.target(head)
+        return destination.content_bytes
+
+    def _take(self, events: list[Event]) -> None:
+        for event in events:
+            kind = type(event)
+            if kind is RequestHead:
+                self._begin(event)  # type: ignore[arg-type]
+            elif kind is Body:
+                self._take_content(event[0])  # type: ignore[index,arg-type]
+            elif kind is EndOfMessage:
+                self._complete(event[0])  # type: ignore[index,arg-type]
+            else:
+                self._violate(event)  # type: ignore[arg-type]
+
+    def _begin(self, head: RequestHead) -> None:
+        self.heads += 1
+        destination = head.route or self.service.target(head)
+        request = self.service.request_type(head, destination, self, _QUEUED)  # type: ignore[arg-type]
+        self.queue.append(request)
+        self._waiting.append(request)
+        if not head.complete:
+            self._receiving = request
+            self._unread = 0
+            if not request.destination.stream:
+                self.content_wanted(request)
+
+    def _take_content(self, data: bytes) -> None:
+        request = self._receiving
+        assert request is not None
+        self.received += len(data)
+        if request.stage is _QUEUED or request.stage is _RUNNING:
+            request.continues = False
+            content = request.content
+            content.pieces.append(data)
+            content.buffered += len(data)
+            content.notify()
+            return
+        self._unread += len(data)
+        if self._unread > self.limits.unread_content_bytes:
+            request.persistent = False
+            self._parser.stop()
+            self._receiving = None
+            self._end_if_over()
+
+    def _complete(self, trailers: bytes) -> None:
+        request = self._receiving
+        assert request is not None
+        self._receiving = None
+        request.content.trailers = trailers
+        request.content.complete = True
+        request.content.notify()
+        if not request.persistent:
+            self._parser.stop()
+            self._end_if_over()
+
+    def _violate(self, violation: Violation) -> None:
+        """Answer a fault in the place of the request that it belongs to (RFC 9112 s.2.2)."""
+        request = self._receiving
+        self._receiving = None
+        if request is None:
+            head = RequestHead("GET", b"*", "*", None, 1, b"\n", Framing(None, False))
+            request = self.service.request_type(head, _NOWHERE, self, _QUEUED)
+            self.queue.append(request)
+        request.persistent = False
+        request.content.failure = violation.reason
+        if request.stage is _QUEUED or request.stage is _RUNNING:
+            # A handler that runs learns of it when it reads on; what it answers comes too late.
+            if request.stage is _QUEUED and request.destination is not _NOWHERE:
+                self._waiting.remove(request)
+            self._move(request, _READY)
+            request.refusal = violation
+            request.response = Response(violation.status, text=violation.reason)
+            request.boundary = True
+        request.content.notify()
+
+    # -- what may start ---------------------------------------------------------------------------
+
+    def next_request(self) -> Request | None:
+        """The next request whose handler may start; it is RUNNING then."""
+        waiting = self._waiting
+        if not waiting or self.blocked or self._ready_bytes >= self.limits.unsent_bytes:
+            return None
+        request = waiting[0]
+        head = request.head
+        safe = head.method in SAFE_METHODS
+        if self._running and (self._unsafe or not safe):
+            return None
+        if not head.complete and not request.destination.stream and not request.content.complete:
+            return None
+        del waiting[0]
+        self._running += 1
+        self._unsafe = not safe
+        request.stage = _RUNNING
+        return request
+
+    def respond(self, request: Request, response: Response) -> None:
+        """Answer a request; too late for one that is over, and then without effect.
+
+        Raises ResponseError when the response does not go with the request; the request is still
+        to be answered then.
+        """
+        if request.stage is not _RUNNING:
+            if response.stream is not None:
+                self.host.discard(response.stream)
+            if request.stage is not Stage.DONE and request.refusal is not None:
+                self._running = max(0, self._running - 1)
+            return
+        if (response.code != 200 or response._headers is not None or response.stream is not None
+                or response.cookies is not None or response.upgrade is not None
+                or response.content_type is None or not request.head.minor
+                or request.head.method == "HEAD" or not request.persistent):
+            prepare(request, response)
+            request.common = False
+            request.boundary = (response.stream is not None or response.upgrade is not None
+                                or not request.persistent)
+        request.response = response
+        request.stage = _READY
+        self._ready_bytes += len(response.body)
+        if response.stream is None:
+            self._running -= 1
+        if request is self._receiving:
+            request.boundary = True
+        if request.head.framing.upgrade and response.upgrade is None:
+            self._parser.resume()
+
+    # -- what may leave ---------------------------------------------------------------------------
+
+    def data_to_send(self, date: bytes) -> list[bytes]:
+        """The octets that may leave now; ``date`` is an IMF-fixdate."""
+        buffers: list[bytes] = []
+        while self.queue and self.streaming is None and self.phase is Phase.OPEN:
+            batch = []
+            for request in self.queue:
+                if request.stage is not _READY:
+                    break
+                batch.append(request)
+                if request.boundary:
+                    break
+            if not batch:
+                self._continue(buffers)
+                break
+            self._decide_persistence(request)
+            buffers += self._assemble(batch, date)
+            self._leave(batch)
+        self._end_if_over()
+        return buffers
+
+    def _continue(self, buffers: list[bytes]) -> None:
+        """100 Continue, once, when the first in the queue wants its content (RFC 9110 s.10.1.1)."""
+        request = self.queue[0]
+        if request.continues:
+            request.continues = False
+            request.head.framing = request.head.framing._replace(expect_continue=False)
+            buffers.append(CONTINUE)
+
+    def _decide_persistence(self, last: Request) -> None:
+        """Say close on the last answer there will be, and on one whose content cannot be drained.
+
+        Content that the handler left unread is read and thrown away when its end is known and
+        near; else the connection closes (RFC 9112 s.9.3).
+        """
+        if last.stage is not _READY:
+            return
+        if last is self._receiving:
+            framing = last.head.framing
+            unread = 0 if framing.length is None else framing.length - self.received_of(last)
+            if (framing.expect_continue or framing.length == CHUNKED
+                    or unread > self.limits.unread_content_bytes):
+                last.persistent = False
+        elif last is self.queue[-1] and self._parser.expects is Expects.NOTHING:
+            last.persistent = False
+
+    def received_of(self, request: Request) -> int:
+        """Octets of the content of ``request`` so far, read or not."""
+        return request.content.received + self._unread
+
+    def _leave(self, batch: list[Request]) -> None:
+        last = batch[-1]
+        response = last.response
+        assert response is not None
+        if response.stream is not None:
+            if has_content(last, response):
+                del batch[-1]
+                self._ready_bytes -= len(response.body)
+                self._move(last, Stage.STREAMING)
+                self.streaming = last
+                self._sent = 0
+            else:
+                self.host.discard(response.stream)
+                self._running -= 1
+        for request in batch:
+            self.queue.popleft()
+            self._ready_bytes -= len(request.response.body)  # type: ignore[union-attr]
+            request.stage = Stage.DONE
+            if request._done_callbacks is not None:
+                self.host.finished(request)
+        if response.upgrade is not None:
+            self._enter(Phase.SWITCHED)
+        elif not last.persistent and self.streaming is None:
+            self._close()
+
+    # -- content that leaves piece by piece -------------------------------------------------------
+
+    def send_piece(self, data: bytes) -> bytes:
+        """The octets of a piece of streamed content; empty for an empty piece (RFC 9112 s.7.1).
+
+        Raises ResponseError when it is more than the Content-Length that was declared.
+        """
+        request = self.streaming
+        assert request is not None
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise ResponseError(f"a piece of content must be bytes, not {type(data).__name__}")
+        data = bytes(data)
+        if not data:
+            return b""
+        framing = plan(request, request.response)  # type: ignore[arg-type]
+        self._sent += len(data)
+        if framing.length is not None and self._sent > framing.length:
+            raise ResponseError(f"the content is longer than the {framing.length} octets declared")
+        return encode_chunk(data) if framing.chunked else data
+
+    def end_stream(self) -> bytes:
+        """The octets that end streamed content.
+
+        Raises ResponseError when it is less than the Content-Length that was declared.
+        """
+        request = self.streaming
+        assert request is not None
+        framing = plan(request, request.response)  # type: ignore[arg-type]
+        if framing.length is not None and self._sent < framing.length:
+            raise ResponseError(f"the content ends after {self._sent} of {framing.length} octets")
+        self._end_exchange(request)
+        return LAST_CHUNK if framing.chunked else b""
+
+    def abort_stream(self) -> None:
+        """The content cannot be completed: it must not look complete (RFC 9112 s.8)."""
+        assert self.streaming is not None
+        self.streaming.persistent = False
+        self._end_exchange(self.streaming)
+        if self.phase is Phase.LINGERING:
+            self._enter(Phase.CLOSED)
+
+    def _end_exchange(self, request: Request) -> None:
+        self.streaming = None
+        self._running -= 1
+        self.queue.popleft()
+        self._move(request, Stage.DONE)
+        if request._done_callbacks is not None:
+            self.host.finished(request)
+        if not request.persistent:
+            self._close()
+        self._end_if_over()
+
+    # -- content that arrives piece by piece ------------------------------------------------------
+
+    def content_wanted(self, request: Request) -> None:
+        """Someone waits for the content of ``request``: send 100 Continue if the client wants it."""
+        if request.head.framing.expect_continue and not request.content.received:
+            request.continues = True
+            self.host.wake()
+
+    def content_taken(self, request: Request) -> None:
+        """The handler took a piece, so that reading may go on."""
+        if request is self._receiving:
+            self.host.wake()
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing more can be parsed or started until something happens."""
+        return self.phase is not Phase.OPEN or self.blocked or not (
+            self._parser.more and len(self.queue) < self.limits.pipelined_requests)
+
+    @property
+    def expects(self) -> Expects:
+        """What the next octet from the client would belong to."""
+        return Expects.NOTHING if self.phase is not Phase.OPEN else self._parser.expects
+
+    @property
+    def wants_reading(self) -> bool:
+        """Whether there is room for more octets from the client."""
+        if self.phase is not Phase.OPEN:
+            return self.phase is Phase.LINGERING
+        if self.blocked or self._parser.more:
+            return False
+        request = self._receiving
+        if request is not None:
+            return (not request.destination.stream or request.stage not in (_QUEUED, _RUNNING)
+                    or request.content.buffered < self.limits.content_buffer_bytes)
+        expects = self._parser.expects
+        if expects is Expects.NOTHING:
+            return self._discarded <= self.limits.linger_bytes
+        return expects is not Expects.DECISION and len(self.queue) < self.limits.pipelined_requests
+
+    def detach(self) -> bytes:
+        """After SWITCHED: the octets that belong to the new protocol."""
+        return self._parser.detach()
+
+    def _move(self, request: Request, stage: Stage) -> None:
+        assert stage in STAGES[request.stage], f"{request.stage} -> {stage}"
+        request.stage = stage
+
+    def _enter(self, phase: Phase) -> None:
+        if self.phase is not phase:
+            assert phase in PHASES[self.phase], f"{self.phase} -> {phase}"
+            self.phase = phase
+
+    def _close(self) -> None:
+        """The last answer has left; what is queued behind it is not answered (RFC 9112 s.9.6)."""
+        self._parser.stop()
+        self._abandon()
+        self._enter(Phase.CLOSED if self._eof else Phase.LINGERING)
+
+    def _end_if_over(self) -> None:
+        if (not self.queue and self.phase is Phase.OPEN
+                and self._parser.expects is Expects.NOTHING):
+            self._close()
+        elif self._eof and self.phase is Phase.LINGERING:
+            self._enter(Phase.CLOSED)
+        elif self._eof and self.phase is Phase.OPEN and not self._parser.more:
+            self._take(self._parser.feed_eof())
+
+    def _abandon(self) -> None:
+        """Nobody will get the answers to what is in the queue."""
+        queue, self.queue = self.queue, deque()
+        self._waiting.clear()
+        self._receiving = None
+        self.streaming = None
+        for request in queue:
+            request.is_disconnected = True
+            if request._content is not None:
+                request._content.failure = request._content.failure or "The client has gone away."
+                request._content.notify()
+            if request.response is not None and request.response.stream is not None:
+                self.host.discard(request.response.stream)
+            self._move(request, Stage.DONE)
+            self.host.finished(request)
+
+
+def _nobody(request: Request) -> Response:
+    raise AssertionError("a refusal has no handler")
+
+
+_NOWHERE = Target(_nobody, None, None, False, 0)

@@ -1,0 +1,160 @@
+"""A real server process: how it is started, watched and stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .wire import WAIT_SECONDS, Client, get
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+LISTENING = re.compile(
+    r"Japronto is listening on (?:http://(?P<host>\[[0-9a-f:]+\]|[0-9.]+):(?P<port>[0-9]+)|unix:(?P<uds>\S+))"
+    r" \(backend [a-z0-9]+, loop (?P<loop>[a-z]+)\); Ctrl-C stops it\.\n")
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait until ``condition`` holds; fail when it does not come to hold."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {WAIT_SECONDS} s in vain: {what}"
+        time.sleep(0.01)
+
+
+class Server:
+    """``python -m japronto tests_app:app`` with some options, from start to exit.
+
+    All that the process may write to stderr is the one line that says where it listens: warnings
+    are errors there, and Python complains on stderr of tasks and sockets that were forgotten.
+    """
+
+    def __init__(self, directory: Path, loop: str, *options: str, dev: bool = True) -> None:
+        self._errors = directory / "stderr"
+        self._record = directory / "record"
+        self._record.touch()
+        self._ended = False
+        listen = () if {"--host", "--uds"} & set(options) else ("--host", "127.0.0.1")
+        port = () if "--uds" in options else ("--port", "0")
+        environment = {name: value for name, value in os.environ.items()
+                       if not name.startswith(("JAPRONTO_", "PYTHON", "COVERAGE_"))}
+        environment["TESTS_APP_RECORD"] = str(self._record)
+        python = (sys.executable, *(("-X", "dev") if dev else ()), "-W", "error")
+        with self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                (*python, "-m", "japronto", "--app-dir", str(HERE), "--loop", loop, *listen, *port,
+                 *options, "tests_app:app"),
+                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+        try:
+            self._listening(loop)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _listening(self, loop: str) -> None:
+        until(lambda: "\n" in self._said() or self.process.poll() is not None, "the server listens")
+        matched = LISTENING.match(self._said())
+        assert matched is not None, f"the server did not start: {self._said()}"
+        assert matched["loop"] == loop
+        self._started = matched.end()
+        self.host, self.port, self.uds = matched["host"], int(matched["port"] or 0), matched["uds"]
+        self.url = f"http://{self.host}:{self.port}"
+
+    def _said(self) -> str:
+        return self._errors.read_text()
+
+    def complaints(self) -> str:
+        """What the process wrote beyond the line that says where it listens."""
+        return self._said()[self._started:]
+
+    def record(self) -> list[str]:
+        """What the handlers of ``tests_app`` noted."""
+        return self._record.read_text().splitlines()
+
+    def until_recorded(self, note: str) -> None:
+        until(lambda: note in self.record(), f"{note!r} in {self.record()}")
+
+    def allow(self, name: str) -> None:
+        """Let the handlers go on that wait for ``name``."""
+        self._record.with_name(name).touch()
+
+    def connect(self, buffers: int | None = None) -> Client:
+        """A connection; with small ``buffers`` the server feels soon what its client does not do."""
+        family = socket.AF_UNIX if self.uds else socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        sock = socket.socket(family)
+        try:
+            sock.settimeout(WAIT_SECONDS)
+            if buffers is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
+            sock.connect(self.uds or (self.host.strip("[]"), self.port))
+        except BaseException:
+            sock.close()
+            raise
+        return Client(sock)
+
+    def refuses(self) -> bool:
+        """Whether a new connection is refused."""
+        try:
+            self.connect().sock.close()
+        except (ConnectionRefusedError, FileNotFoundError):
+            return True
+        return False
+
+    def lives(self) -> None:
+        """A new client is served."""
+        with self.connect() as client:
+            assert client.ask(get("/hello/alive")).text == "hello alive"
+
+    def resident(self) -> int:
+        """Octets of memory that the process holds."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        matched = re.search(r"^VmRSS:\s+([0-9]+) kB$", status, re.MULTILINE)
+        assert matched is not None
+        return int(matched[1]) * 1024
+
+    def sockets(self) -> int:
+        """How many sockets the process holds open."""
+        descriptors = Path(f"/proc/{self.process.pid}/fd")
+        links = []
+        for descriptor in descriptors.iterdir():
+            try:
+                links.append(str(descriptor.readlink()))
+            except FileNotFoundError:
+                continue  # Closed since the directory was read.
+        return sum(link.startswith("socket:") for link in links)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def exits(self, code: int = 0) -> None:
+        """The process ends, with this code and without complaints."""
+        self._ended = True
+        assert self.process.wait(WAIT_SECONDS) == code, self._said()
+        assert self.complaints() == ""
+
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def stop(self) -> None:
+        """What ends each test that did not end the server itself."""
+        if self._ended:
+            self.kill()
+            return
+        try:
+            self.signal(signal.SIGTERM)
+            self.exits()
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        self._ended = True
+        self.process.kill()
+        self.process.wait()

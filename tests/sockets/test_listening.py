@@ -1,0 +1,92 @@
+"""Where the server listens, and what else than HTTP/1.1 may come there (B5, M)."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from .conftest import Start
+from .process import Server
+from .wire import Client, get, post
+
+
+def test_ipv4(start: Start) -> None:
+    server = start("--host", "127.0.0.1")
+    assert server.host == "127.0.0.1"
+    server.lives()
+
+
+def test_ipv6(start: Start) -> None:
+    server = start("--host", "::1")
+    assert server.host == "[::1]"
+    with server.connect() as client:
+        assert client.ask(get("/hello/1")).text == "hello 1"
+        assert client.ask(get("/address")).json == ["::1", *client.sock.getsockname()[1:2]]
+
+
+def test_a_unix_socket(start: Start, tmp_path: Path) -> None:
+    server = start("--uds", str(tmp_path / "socket"))
+    assert server.uds == str(tmp_path / "socket")
+    with server.connect() as client:
+        client.send(get("/hello/1") * 100 + post("/echo", b"x" * 300_000))
+        for _ in range(100):
+            assert client.answer().text == "hello 1"
+        assert client.answer().content == b"x" * 300_000
+        client.half_close()
+        client.ends()
+
+
+def test_a_unix_socket_left_behind_is_replaced(start: Start, tmp_path: Path) -> None:
+    """A server that was killed leaves its socket; the next one takes its place."""
+    killed = start("--uds", str(tmp_path / "socket"))
+    killed.kill()
+    start("--uds", str(tmp_path / "socket")).lives()
+
+
+def said_until_the_end(client: Client) -> bytes:
+    said = b""
+    try:
+        while octets := client.sock.recv(65536):
+            said += octets
+    except ConnectionResetError:
+        return said
+    return said
+
+
+def hello_of_tls() -> bytes:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    hello = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="server.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        hello.do_handshake()
+    return outgoing.read()
+
+
+def test_a_tls_hello_is_turned_away(server: Server) -> None:
+    with server.connect() as client:
+        client.send(hello_of_tls())
+        assert said_until_the_end(client).startswith((b"", b"HTTP/1.1 400 "))
+    server.lives()
+
+
+@pytest.mark.parametrize("preface", [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                                     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"],
+                         ids=["alone", "with settings"])
+def test_the_preface_of_http_2_is_turned_away(server: Server, preface: bytes) -> None:
+    with server.connect() as client:
+        client.send(preface)
+        answer = client.answer()
+        assert answer.status in (400, 505)
+        assert answer.closes
+        client.ends()
+    server.lives()
+
+
+def test_h2c_is_ignored(server: Server) -> None:
+    with server.connect() as client:
+        client.send(get("/hello/1", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c",
+                        "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA"))
+        answer = client.answer()
+        assert (answer.status, answer.text) == (200, "hello 1")
+        assert client.ask(get("/hello/2")).text == "hello 2"

@@ -1,0 +1,101 @@
+"""Clients that others wrote: curl, and http.client of the standard library."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import Start
+from .process import Server
+from .wire import WAIT_SECONDS
+
+
+def curl(*arguments: str) -> tuple[str, str]:
+    """What curl printed, and what it told of the conversation."""
+    done = subprocess.run(("curl", "--silent", "--show-error", "--verbose", "--noproxy", "*",
+                           "--max-time", str(WAIT_SECONDS), *arguments), capture_output=True,
+                          timeout=2 * WAIT_SECONDS, check=True)
+    return done.stdout.decode("latin-1"), done.stderr.decode("latin-1")
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(range(251)) * 10_000)
+    return path
+
+
+def test_curl_asks_thrice_on_one_connection(server: Server) -> None:
+    urls = [f"{server.url}/{path}" for path in ("hello/1", "late/2", "big/70000")]
+    said, _ = curl("--write-out", "<%{num_connects}>", *urls)
+    assert said == f"hello 1<1>late 2<0>{'x' * 70_000}<0>"
+
+
+def test_curl_asks_for_the_head(server: Server) -> None:
+    said, _ = curl("--head", f"{server.url}/big/70000")
+    assert said.startswith("HTTP/1.1 200 OK\r\n")
+    assert "content-length: 70000\r\n" in said.lower()
+
+
+def test_curl_speaks_http_1_0(server: Server) -> None:
+    said, told = curl("--http1.0", f"{server.url}/hello/1")
+    assert said == "hello 1"
+    assert "connection: close" in told.lower()
+    said, _ = curl("--http1.0", f"{server.url}/download/20", "--output", "/dev/null",
+                   "--write-out", "%{size_download}")
+    assert said == str(20 * 65536)
+
+
+def test_curl_downloads(server: Server, tmp_path: Path) -> None:
+    curl(f"{server.url}/download-async/100/a", "--output", str(tmp_path / "got"))
+    assert (tmp_path / "got").read_bytes() == bytes(range(256)) * 256 * 100
+
+
+@pytest.mark.parametrize("fields", [[], ["Transfer-Encoding: chunked"]])
+def test_curl_uploads(server: Server, large: Path, fields: list[str]) -> None:
+    said, _ = curl("-T", str(large), *(f"-H{field}" for field in fields), f"{server.url}/upload/a")
+    content = large.read_bytes()
+    assert json.loads(said) == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def test_curl_waits_for_100_continue(server: Server, large: Path) -> None:
+    """It would wait for ever, and sends the content because it was told to."""
+    said, told = curl("-T", str(large), "-HExpect: 100-continue", "--expect100-timeout", str(WAIT_SECONDS),
+                      f"{server.url}/upload/a")
+    assert json.loads(said)["bytes"] == large.stat().st_size
+    assert "< HTTP/1.1 100 Continue" in told
+
+
+def test_curl_is_refused_before_it_sends_what_is_too_large(start: Start, large: Path) -> None:
+    server = start("--content-bytes", "1000")
+    said, told = curl("--data-binary", f"@{large}", "-HExpect: 100-continue",
+                      "--expect100-timeout", str(WAIT_SECONDS), f"{server.url}/echo",
+                      "--write-out", "<%{http_code} %{size_upload}>")
+    assert said.endswith("<413 0>")
+    assert "100 Continue" not in told
+
+
+def test_curl_over_a_unix_socket(start: Start, tmp_path: Path) -> None:
+    server = start("--uds", str(tmp_path / "socket"))
+    said, _ = curl("--unix-socket", server.uds, "http://server.example/hello/1")
+    assert said == "hello 1"
+
+
+def test_http_client_asks_on_one_connection(server: Server) -> None:
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=WAIT_SECONDS)
+    for method, path, content, status, expected in [
+            ("GET", "/hello/1", None, 200, b"hello 1"), ("GET", "/missing", None, 404, b"Not Found"),
+            ("POST", "/echo", b"some", 200, b"some"), ("HEAD", "/hello/1", None, 200, b""),
+            ("GET", "/download/2", None, 200, bytes(range(256)) * 512)]:
+        connection.request(method, path, content)
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (status, expected)
+    connection.request("PUT", "/upload/a", iter([b"piece ", b"by ", b"piece"]), encode_chunked=True,
+                       headers={"Transfer-Encoding": "chunked"})
+    assert json.loads(connection.getresponse().read())["bytes"] == 14
+    connection.close()

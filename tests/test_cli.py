@@ -1,0 +1,480 @@
+"""The command line: what it takes, and what it says of each mistake."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import platform
+import re
+import socket
+from pathlib import Path
+
+import pytest
+from command import Done, japronto, serving
+
+import japronto as package
+from japronto import cli
+from japronto.errors import UsageError
+from japronto.limits import Limits, Timeouts
+
+HELLO = """
+from japronto import Application, Limits
+
+def hello(request):
+    return request.Response(text="Hello " + str(request.body))
+
+app = Application(limits=Limits(content_bytes=20, fields=50))
+app.router.add_route("/", hello)
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A directory with the program ``hello.py``."""
+    (tmp_path / "hello.py").write_text(HELLO)
+    return tmp_path
+
+
+def values(*arguments: str, **environment: str) -> dict[str, object]:
+    return cli.parse(arguments, environment).values
+
+
+def mistake(*arguments: str, **environment: str) -> str:
+    with pytest.raises(UsageError) as raised:
+        cli.parse(arguments, environment)
+    return str(raised.value)
+
+
+def refused(done: Done, code: int) -> str:
+    """The one sentence of a run that failed."""
+    assert done.code == code, done
+    assert done.out == ""
+    assert re.fullmatch(r"japronto: [^\n]+\n", done.error), done.error
+    return done.error.removeprefix("japronto: ").rstrip()
+
+
+# What is taken
+
+def test_nothing_given_is_nothing_set() -> None:
+    assert cli.parse(["hello:app"], {}) == cli.Settings("hello:app", False, {})
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [
+    (["--host", "0.0.0.0"], {"host": "0.0.0.0"}),
+    (["--host", "::1"], {"host": "::1"}),
+    (["--host", "[fe80::1%eth0]"], {"host": "fe80::1%eth0"}),
+    (["--host=localhost", "--port=0"], {"host": "localhost", "port": 0}),
+    (["--port", "65535"], {"port": 65535}),
+    (["--uds", "/tmp/a socket"], {"uds": "/tmp/a socket"}),
+    (["--backlog", "1"], {"backlog": 1}),
+    (["--loop", "asyncio"], {"loop": "asyncio"}),
+    (["--debug", "--access-log", "--factory"], {"debug": True, "access_log": True, "factory": True}),
+    (["--no-debug"], {"debug": False}),
+    (["--port", "1", "--port", "2"], {"port": 2}),
+    (["--idle-seconds", "0.5"], {"idle_seconds": 0.5}),
+    (["--fields", "7"], {"fields": 7}),
+    (["--content-bytes-per-second", "2k"], {"content_bytes_per_second": 2048}),
+])
+def test_options(arguments: list[str], expected: dict[str, object]) -> None:
+    assert values(*arguments) == expected
+
+
+@pytest.mark.parametrize(("text", "size"), [
+    ("1", 1), ("512", 512), ("64k", 65536), ("64K", 65536), ("64kb", 65536), ("64KiB", 65536),
+    ("16m", 16 << 20), ("2G", 2 << 30), (str(2**63 - 1), 2**63 - 1),
+])
+def test_sizes(text: str, size: int) -> None:
+    assert values("--content-bytes", text) == {"content_bytes": size}
+
+
+@pytest.mark.parametrize("text", ["", "0", "0k", "-1", "1.5m", "k", "1t", "1 k", "1_000", "0x10", "1e3",
+                                  "\u0663", str(2**63), "9" * 5000])
+def test_what_is_no_size(text: str) -> None:
+    sentence = mistake(f"--content-bytes={text}")
+    assert sentence == ("--content-bytes must be a number of bytes above zero, such as 512, 64k or 16m; "
+                        f"it is {text!r}")
+
+
+@pytest.mark.parametrize("bound", [*dataclasses.fields(Limits), *dataclasses.fields(Timeouts)],
+                         ids=lambda bound: bound.name)
+def test_every_bound_is_an_option_and_a_variable(bound: dataclasses.Field[float]) -> None:
+    name = bound.name
+    flag, variable = "--" + name.replace("_", "-"), "JAPRONTO_" + name.upper()
+    assert values(flag, "9") == values(**{variable: "9"}) == {name: 9}
+    help_text = " ".join(cli.argument_parser().format_help().split())
+    assert flag in help_text
+    assert bound.metadata["reason"] in help_text
+
+
+def test_defaults_in_the_help_are_values_that_the_options_take() -> None:
+    for option in cli.OPTIONS:
+        if option.group in {"limits", "timeouts"}:
+            matched = re.search(r"\(default (\w+)\)$", option.help)
+            assert matched, option.help
+            bounds: Limits | Timeouts = Limits() if option.group == "limits" else Timeouts()
+            assert option.read(matched[1]) == getattr(bounds, option.name)
+
+
+# The environment behind the command line
+
+def test_the_command_line_wins() -> None:
+    assert values("--port", "1", JAPRONTO_PORT="2", JAPRONTO_HOST="h") == {"port": 1, "host": "h"}
+    assert values("--no-debug", JAPRONTO_DEBUG="1") == {"debug": False}
+    assert values("--port", "1", JAPRONTO_PORT="nonsense") == {"port": 1}
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("1", True), ("true", True), ("YES", True), ("on", True),
+    ("0", False), ("False", False), ("no", False), ("off", False),
+])
+def test_switches_in_the_environment(text: str, value: bool) -> None:
+    assert values(JAPRONTO_ACCESS_LOG=text) == {"access_log": value}
+
+
+def test_an_empty_variable_is_none() -> None:
+    assert values(JAPRONTO_PORT="", JAPRONTO_DEBUG="") == {}
+
+
+def test_a_bad_variable_is_named() -> None:
+    assert mistake(JAPRONTO_PORT="http") == ("the environment variable JAPRONTO_PORT must be a whole number "
+                                             "from 0 to 65535; it is 'http'")
+    assert mistake(JAPRONTO_DEBUG="perhaps").startswith(
+        "the environment variable JAPRONTO_DEBUG must be 1 or 0")
+
+
+def test_stray_variables() -> None:
+    names = ("JAPRONTO_PROT", "JAPRONTO_PORT", "JAPRONTO_BACKEND", "JAPRONTO_DATABASE", "PROT")
+    sentence = "JAPRONTO_PROT in the environment means nothing; did you mean JAPRONTO_PORT?"
+    assert cli.stray_variables(dict.fromkeys(names, "1")) == [sentence]
+
+
+def test_a_unix_socket_and_an_address_exclude_each_other() -> None:
+    rule = "exclude each other: listen on a Unix socket or on a TCP port"
+    assert mistake("--uds", "s", "--port", "1") == f"--uds and --port {rule}"
+    assert mistake("--uds", "s", "--host", "h", JAPRONTO_PORT="1") == f"--uds and --host {rule}"
+    assert mistake(JAPRONTO_UDS="s", JAPRONTO_HOST="h") == (
+        f"the environment variable JAPRONTO_UDS and the environment variable JAPRONTO_HOST {rule}")
+    assert values("--uds", "s", JAPRONTO_PORT="1", JAPRONTO_HOST="h") == {"uds": "s"}
+    assert values("--port", "1", JAPRONTO_UDS="s") == {"port": 1}
+
+
+# Mistakes on the command line
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["--port", "http"], "--port must be a whole number from 0 to 65535; it is 'http'"),
+    (["--port", "65536"], "--port must be a whole number from 0 to 65535; it is '65536'"),
+    (["--port", "-1"], "--port must be a whole number from 0 to 65535; it is '-1'"),
+    (["--port", ""], "--port must be a whole number from 0 to 65535; it is ''"),
+    (["--port"], "--port needs a value; japronto --help tells which"),
+    (["--port", "--debug"], "--port needs a value; japronto --help tells which"),
+    (["--backlog", "0"], "--backlog must be a whole number from 1 to 2147483647; it is '0'"),
+    (["--fields", "1.5"], "--fields must be a whole number from 1 to 2147483647; it is '1.5'"),
+    (["--loop", "trio"], "--loop must be one of auto, uvloop, asyncio; it is 'trio'"),
+    (["--host", "localhost:9000"],
+     "--host must be an address alone; add --port 9000 for the port; it is 'localhost:9000'"),
+    (["--host", "[::1]:9000"],
+     "--host must be an address alone; add --port 9000 for the port; it is '[::1]:9000'"),
+    (["--host", "http://x:80/"],
+     "--host must be an address alone; add --port 80 for the port; it is 'http://x:80/'"),
+    (["--host", "http://x"],
+     "--host must be an address or a name, such as 127.0.0.1, ::1 or 0.0.0.0; it is 'http://x'"),
+    (["--host", ""], "--host must be an address or a name, such as 127.0.0.1, ::1 or 0.0.0.0; it is ''"),
+    (["--uds", ""], "--uds must be a path; it is ''"),
+    (["--debug=1"], "--debug takes no value; leave out what follows the ="),
+    (["--prot", "80"], "there is no option --prot; did you mean --port?"),
+    (["--idle_seconds=5"], "there is no option --idle_seconds; did you mean --idle-seconds?"),
+    (["--zzz"], "there is no option --zzz"),
+    (["-p", "80"], "there is no option -p"),
+    (["--por", "80"], "there is no option --por; did you mean --port?"),
+    (["a:b", "c:d"], "c:d is one too many; japronto serves one application"),
+])
+def test_mistakes(arguments: list[str], sentence: str) -> None:
+    assert mistake(*arguments) == sentence
+
+
+@pytest.mark.parametrize("text", ["0", "0.0", "-1", "nan", "inf", "1e3", "75s", "31622401", "9" * 5000])
+def test_what_is_no_time(text: str) -> None:
+    assert mistake("--drain-seconds", text) == ("--drain-seconds must be a number of seconds above zero and "
+                                                f"up to 31622400, such as 30 or 0.5; it is {text!r}")
+
+
+# The command as a whole
+
+def test_version() -> None:
+    python = f"Python {platform.python_version()} ({platform.python_implementation()})"
+    line = f"Japronto {package.__version__}, {python}, backend pure, loop uvloop\n"
+    assert japronto(Path("/"), "--version", JAPRONTO_BACKEND="pure") == (0, line, "")
+
+
+def test_version_with_a_chosen_loop() -> None:
+    assert japronto(Path("/"), "--version", "--loop", "asyncio").out.endswith("loop asyncio\n")
+
+
+def test_help() -> None:
+    done = japronto(Path("/"), "--help")
+    assert (done.code, done.error) == (0, "")
+    assert done.out.startswith("usage: japronto [options] module:app\n")
+
+
+def test_a_backend_that_does_not_exist(directory: Path) -> None:
+    for arguments in (["--version"], ["hello:app"]):
+        sentence = refused(japronto(directory, *arguments, JAPRONTO_BACKEND="fast"), 2)
+        assert "JAPRONTO_BACKEND" in sentence
+
+
+def test_no_application_named(directory: Path) -> None:
+    assert refused(japronto(directory), 2) == (
+        "name the application to serve, such as japronto hello:app, or try japronto demo")
+
+
+def test_a_stray_variable_is_a_warning(directory: Path) -> None:
+    done = japronto(directory, "--version", JAPRONTO_PROT="80")
+    assert done.code == 0
+    assert done.error == ("japronto: JAPRONTO_PROT in the environment means nothing; "
+                          "did you mean JAPRONTO_PORT?\n")
+
+
+PROGRAMS = {
+    "functions.py": """
+from japronto import Application, Router
+def make():
+    return Application()
+def make_with(config):
+    return Application()
+def make_nothing():
+    return None
+async def make_later():
+    return Application()
+def fail():
+    raise LookupError("no such database")
+def leave():
+    raise SystemExit("enough")
+number = 5
+router = Router()
+Site = type("Site", (Application,), {})
+application = Application()
+""",
+    "peers.py": """
+async def asgi(scope, receive, send): ...
+def wsgi(environ, start_response): ...
+class Site:
+    async def __call__(self, scope, receive, send): ...
+site = Site()
+""",
+    "importing.py": "import no_such_library\n",
+    "failing.py": "x = 1\n\ndef f():\n    return 1 / 0\n\nf()\n",
+    "wrong.py": "def f(:\n    pass\n",
+    "leaving.py": "import sys\nsys.exit(3)\n",
+    "lines.py": "raise ValueError('one\\ntwo')\n",
+    "lazy.py": "def __getattr__(name):\n    raise RuntimeError('not today')\n",
+    "running.py": "from japronto import Application\napp = Application()\napp.run(port=0)\n",
+    "package/__init__.py": "class holder:\n    name = 'x'\n",
+    "package/inner.py": "from japronto import Application\napp = Application()\n",
+}
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("programs")
+    for name, source in PROGRAMS.items():
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text(source)
+    return place
+
+
+MISTAKES = """
+$ japronto functons:app
+2: there is no module functons in PLACE nor where Python looks for others; did you mean functions?
+$ japronto xyzzy.app
+2: there is no module xyzzy in PLACE nor where Python looks for others
+$ japronto package.iner:app
+2: there is no module package.iner in PLACE nor where Python looks for others; did you mean package.inner?
+$ japronto functions.inner:app
+2: there is no module functions.inner in PLACE nor where Python looks for others
+$ japronto functions:appication
+2: there is no appication in the module functions (PLACE/functions.py); did you mean application?
+$ japronto functions:zzz
+2: there is no zzz in the module functions (PLACE/functions.py); there is functions:application
+$ japronto peers.wsgy
+2: there is no wsgy in the module peers (PLACE/peers.py); did you mean wsgi?
+$ japronto package:holder.nam
+2: package:holder.nam does not exist, since what is ahead of nam has none; did you mean name?
+$ japronto package.inner
+2: package.inner is a module; name the application in it too, such as package.inner:app
+$ japronto functions
+2: functions names a module alone; name the application in it too, such as functions:app
+$ japronto functions.py
+2: functions.py is a path; name the module and the application in it, such as japronto functions:app
+$ japronto some/where/hello.py:app
+2: some/where/hello.py is a path; name the module and the application in it, such as japronto --app-dir
+   some/where hello:app
+$ japronto functions:
+2: functions: does not name an application; that takes a module and a name in it, such as hello:app
+$ japronto .functions:app
+2: .functions:app does not name an application; that takes a module and a name in it, such as hello:app
+$ japronto functions:number
+2: functions:number is no japronto.Application; it is of type int
+$ japronto functions:make
+2: functions:make is a function; if it makes the application, add --factory
+$ japronto functions:make_with
+2: functions:make_with is no japronto.Application; it is of type function
+$ japronto functions:router
+2: functions:router is a router; mount it on an Application, and name that
+$ japronto functions:Site
+2: functions:Site is the class Site; name an instance of it, such as app = Site()
+$ japronto peers:asgi
+2: peers:asgi is an application for ASGI, which Japronto does not speak; it serves instances of
+   japronto.Application
+$ japronto peers:site
+2: peers:site is an application for ASGI, which Japronto does not speak; it serves instances of
+   japronto.Application
+$ japronto peers:wsgi
+2: peers:wsgi is an application for WSGI, which Japronto does not speak; it serves instances of
+   japronto.Application
+$ japronto --factory functions:application
+2: functions:application is an application already; leave --factory out
+$ japronto --factory functions:number
+2: functions:number cannot be called, so it is no factory; it is of type int
+$ japronto --factory functions:make_with
+2: functions:make_with cannot be a factory, which is called without arguments: missing a required
+   argument: 'config'
+$ japronto --factory functions:make_nothing
+2: functions:make_nothing returned no japronto.Application; it is of type NoneType
+$ japronto --factory functions:make_later
+2: functions:make_later is a coroutine function; a factory must be a plain function
+$ japronto running:app
+2: running:app is in a module that calls app.run() when it is imported; put that call under if __name__ ==
+   "__main__": or start the file with python instead
+$ japronto --app-dir nowhere functions:application
+2: there is no directory nowhere to look for applications in
+$ japronto --factory functions:fail
+3: the factory functions:fail failed: LookupError: no such database in PLACE/functions.py, line 12
+$ japronto --factory functions:leave
+3: the factory functions:leave failed: SystemExit: enough in PLACE/functions.py, line 14
+$ japronto importing:app
+3: importing cannot be imported: ModuleNotFoundError: No module named 'no_such_library' in
+   PLACE/importing.py, line 1
+$ japronto failing:app
+3: failing cannot be imported: ZeroDivisionError: division by zero in PLACE/failing.py, line 4
+$ japronto wrong:app
+3: wrong cannot be imported: SyntaxError: invalid syntax in PLACE/wrong.py, line 1
+$ japronto leaving:app
+3: leaving cannot be imported: SystemExit: 3 in PLACE/leaving.py, line 2
+$ japronto lines:app
+3: lines cannot be imported: ValueError: one in PLACE/lines.py, line 1
+$ japronto lazy:app
+3: lazy:app cannot be had: RuntimeError: not today in PLACE/lazy.py, line 2
+"""
+"""Commands in the directory of the programs; the exit code, and the sentence on standard error."""
+
+
+def cases() -> list[tuple[str, int, str]]:
+    found = []
+    for case in MISTAKES.split("$ japronto ")[1:]:
+        arguments, _, said = case.partition("\n")
+        code, _, sentence = " ".join(said.split()).partition(": ")
+        found.append((arguments, int(code), sentence))
+    return found
+
+
+@pytest.mark.parametrize(("arguments", "code", "sentence"), cases())
+def test_what_cannot_be_served(programs: Path, arguments: str, code: int, sentence: str) -> None:
+    assert refused(japronto(programs, *arguments.split()), code) == sentence.replace("PLACE", str(programs))
+
+
+def test_debug_shows_the_users_part_of_the_traceback(programs: Path) -> None:
+    done = japronto(programs, "--debug", "failing:app")
+    assert done.code == 3
+    assert done.error.startswith("Traceback (most recent call last):\n"
+                                 f'  File "{programs}/failing.py", line 6, in <module>\n')
+    assert "ZeroDivisionError: division by zero\njapronto: failing cannot be imported" in done.error
+
+
+# Serving
+
+def ask(port: int, method: str = "GET", content: bytes | None = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request(method, "/", content)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("target", ["hello:app", "hello.app"])
+def test_serving(directory: Path, target: str) -> None:
+    with serving(directory, target, "--port", "0", "--loop", "asyncio") as server:
+        assert re.fullmatch(r"Japronto is listening on http://127\.0\.0\.1:\d+ "
+                            r"\(backend \w+, loop asyncio\); Ctrl-C stops it\.\n", server.line)
+        assert ask(server.port) == (200, b"Hello None")
+
+
+def test_bounds_of_the_program_stay_unless_they_are_given(directory: Path) -> None:
+    with serving(directory, "hello:app", "--port", "0", "--trailer-fields", "5") as server:
+        assert ask(server.port, "POST", b"x" * 20)[0] == 200
+        assert ask(server.port, "POST", b"x" * 21)[0] == 413
+    with serving(directory, "hello:app", "--content-bytes", "10", JAPRONTO_PORT="0") as server:
+        assert ask(server.port, "POST", b"x" * 10)[0] == 200
+        assert ask(server.port, "POST", b"x" * 11)[0] == 413
+    with serving(directory, "hello:app", JAPRONTO_CONTENT_BYTES="30", JAPRONTO_PORT="0") as server:
+        assert ask(server.port, "POST", b"x" * 30)[0] == 200
+
+
+def test_a_factory_in_another_directory(directory: Path) -> None:
+    (directory / "inner").mkdir()
+    (directory / "inner" / "maker.py").write_text(HELLO + "def make():\n    return app\n")
+    with serving(directory, "maker:make", "--factory", "--app-dir", "inner", "--port", "0") as server:
+        assert ask(server.port) == (200, b"Hello None")
+
+
+def test_a_module_that_runs_only_as_the_program(directory: Path) -> None:
+    (directory / "guarded.py").write_text(HELLO + "if __name__ == '__main__':\n    app.run()\n")
+    with serving(directory, "guarded:app", "--port", "0") as server:
+        assert ask(server.port) == (200, b"Hello None")
+
+
+@pytest.mark.parametrize(("given", "shown"), [([], False), (["--debug"], True)])
+def test_debug_shows_tracebacks_to_clients(directory: Path, given: list[str], shown: bool) -> None:
+    (directory / "broken.py").write_text("from japronto import Application\napp = Application()\n"
+                                         "@app.get('/')\ndef fail(request):\n    return 1 / 0\n")
+    with serving(directory, "broken:app", "--port", "0", *given) as server:
+        status, text = ask(server.port)
+    assert status == 500
+    assert (b"ZeroDivisionError" in text) is shown
+
+
+def test_the_access_log(directory: Path) -> None:
+    with serving(directory, "hello:app", "--port", "0", "--access-log") as server:
+        ask(server.port)
+    assert "GET" in (directory / "stderr").read_text()
+
+
+# What keeps a server from starting
+
+def test_a_port_that_is_taken(directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        sentence = refused(japronto(directory, "hello:app", "--port", port), 3)
+    assert port in sentence
+
+
+def test_an_address_of_another_machine(directory: Path) -> None:
+    assert "192.0.2.1" in refused(japronto(directory, "hello:app", "--host", "192.0.2.1", "--port", "0"), 3)
+
+
+def test_a_name_that_is_no_host(directory: Path) -> None:
+    done = japronto(directory, "hello:app", "--host", "a.b.invalid", "--port", "0")
+    assert "a.b.invalid" in refused(done, 3)
+
+
+def test_a_unix_socket_in_use(directory: Path) -> None:
+    with serving(directory, "hello:app", "--uds", "in-use") as server:
+        assert "unix:" in server.line
+        assert "in-use" in refused(japronto(directory, "hello:app", "--uds", "in-use"), 3)
+
+
+@pytest.mark.parametrize("path", ["nowhere/socket", "x" * 200, "hello.py"])
+def test_a_unix_socket_that_cannot_be(directory: Path, path: str) -> None:
+    assert path in refused(japronto(directory, "hello:app", "--uds", path), 3)
+    assert (directory / "hello.py").read_text() == HELLO
