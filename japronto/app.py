@@ -145,7 +145,9 @@ class RoutingTable:
             Target(compose(route.handler, [*middleware, *inner]), None, route, route.stream,
                    content_bytes if route.content_bytes is None else route.content_bytes)
             for route, inner in placed]
-        self._unrouted = Target(compose(self._answer_unrouted, middleware), None, None, False, content_bytes)
+        # Answered at the head, since nobody wants the content; unless middleware might.
+        self._unrouted = Target(compose(self._answer_unrouted, middleware), None, None, not middleware,
+                                content_bytes)
         self.exact = {path: self._exact(path) for path in self._matcher.exact}
 
     def _exact(self, path: str) -> dict[str, Target]:

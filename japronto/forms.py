@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from encodings import normalize_encoding
-from encodings.aliases import aliases
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from multipart import (  # type: ignore[import-untyped]
     MultipartError,
@@ -22,15 +20,10 @@ from multipart import (  # type: ignore[import-untyped]
 )
 
 from japronto.errors import MalformedContent
-from japronto.pure.request import MultiDict
+from japronto.pure.request import MultiDict, decode_text
 
 # boundary = 0*69<bchars> bcharsnospace                                    (RFC 2046 s.5.1.1)
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]").fullmatch
-
-_CODECS: Final = frozenset(aliases.values())
-"""Those that are looked up for a client.  Python remembers each unknown name that it was asked for,
-so a client must not choose freely; and punycode and idna, which are not among these, take time
-that grows with the square of the length."""
 
 
 class File(NamedTuple):
@@ -54,7 +47,7 @@ def parse_multipart(content: bytes, content_type: str,
     try:
         for part, body in _parts(content, boundary, parts_max):
             if part.filename is None:
-                form.append((part.name, _decoded(body, part.charset or "utf-8")))
+                form.append((part.name, decode_text(body, part.charset or "utf-8")))
             else:
                 kind = part.content_type or "application/octet-stream"
                 files.append((part.name, File(kind, body, part.filename)))
@@ -75,14 +68,3 @@ def _parts(content: bytes, boundary: str, parts_max: int) -> Iterator[tuple[Mult
                 pieces.append(event)
             else:
                 yield part, b"".join(pieces)
-
-
-def _decoded(body: bytes, charset: str) -> str:
-    name = normalize_encoding(charset).lower()
-    codec = aliases.get(name, name)
-    if codec not in _CODECS:
-        raise MalformedContent("The charset of a field of the form is not known here.")
-    try:
-        return body.decode(codec)
-    except (LookupError, UnicodeDecodeError):  # it is no charset, such as base64; or not that one
-        raise MalformedContent("A field of the form is not text in its charset.") from None

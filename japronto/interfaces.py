@@ -145,6 +145,12 @@ class Host(Protocol):
     def wake(self) -> None:
         """Something may leave, or be read again, that did not come of a call of the host's own."""
 
+    def discard(self, stream: object) -> None:
+        """A stream of content that will not be sent: close it, if it can be closed."""
+
+    def finished(self, request: Request) -> None:
+        """The exchange is over: its answer has been handed over, or will never be."""
+
 
 class Assemble(Protocol):
     """Turn answers into the octets that leave, one buffer or a few for one gathering write."""

@@ -88,9 +88,12 @@ class Timeouts(_Bounds):
         240, "least rate of content, looked at after content_seconds; then 408")
     send_seconds: float = _bound(
         60, "in which a client must take something of what it is sent; then it is cut")
+    half_close_seconds: float = _bound(
+        30, "in which answers to a client that has closed its side must make progress; mostly it is "
+        "gone, and nobody waits for them")
     linger_seconds: float = _bound(
         2, "for the client to see the last answer and close, after the server half-closed")
     drain_seconds: float = _bound(
         30, "for the requests in flight to finish once the server was told to stop")
     check_seconds: float = _bound(
-        1, "between two looks at all connections; how late a time limit may strike")
+        1, "between two looks at all connections; a time limit may strike two of them late")

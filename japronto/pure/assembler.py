@@ -63,12 +63,8 @@ def assemble(answered: Sequence[Request], date: bytes) -> list[bytes]:
         response = request.response
         assert response is not None
         body = response.body
-        head = request.head
-        if (response._headers is None and response.code == 200 and response.stream is None
-                and response.cookies is None and response.upgrade is None
-                and head.minor and request.persistent and response.content_type is not None
-                and head.method != "HEAD"):
-            pieces += (b"HTTP/1.1 200 OK\r\nContent-Type: ", response.content_type,
+        if request.common:
+            pieces += (b"HTTP/1.1 200 OK\r\nContent-Type: ", response.content_type,  # type: ignore[arg-type]
                        b"\r\nContent-Length: %d" % len(body), tail)
         else:
             pieces.append(head_of(request, response, date))
@@ -82,6 +78,14 @@ def assemble(answered: Sequence[Request], date: bytes) -> list[bytes]:
     if pieces:
         buffers.append(b"".join(pieces))
     return buffers
+
+
+def is_common(request: Request, response: Response) -> bool:
+    """Whether the answer is a matter of joining: 200, content of known length, nothing special."""
+    return (response._headers is None and response.code == 200 and response.stream is None
+            and response.cookies is None and response.upgrade is None
+            and response.content_type is not None
+            and request.persistent and request.head.minor == 1 and request.head.method != "HEAD")
 
 
 def has_content(request: Request, response: Response) -> bool:
@@ -135,8 +139,8 @@ def prepare(request: Request, response: Response) -> None:
 
     Sets ``request.persistent``.  Raises ResponseError when the response cannot be sent.
     """
-    if response.fields:
-        _check_fields(request, response)
+    if response.fields or response.cookies:
+        _check_fields(response)
     if response.upgrade is not None:
         if not request.head.framing.upgrade:
             raise ResponseError("the client did not ask for an upgrade")
@@ -181,7 +185,7 @@ def head_of(request: Request, response: Response, date: bytes) -> bytes:
 _SINGLE = frozenset(("content-length", "content-type", "date", "server", "transfer-encoding"))
 
 
-def _check_fields(request: Request, response: Response) -> None:
+def _check_fields(response: Response) -> None:
     """Raise ResponseError for what a handler may not set, or not so."""
     seen = set()
     for name, value in response.fields:

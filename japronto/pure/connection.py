@@ -30,13 +30,14 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from japronto.errors import ResponseError
 from japronto.interfaces import Assemble, ContentMax, Host, Parser, Service, Target
 from japronto.limits import Limits
 from japronto.messages import (
     CHUNKED,
+    PERSISTENT,
     Body,
     EndOfMessage,
     Event,
@@ -45,7 +46,7 @@ from japronto.messages import (
     RequestHead,
     Violation,
 )
-from japronto.pure.assembler import CONTINUE, has_content, plan, prepare
+from japronto.pure.assembler import CONTINUE, has_content, is_common, plan, prepare
 from japronto.pure.chunked import LAST_CHUNK, encode_chunk
 from japronto.pure.request import Request
 from japronto.pure.response import Response
@@ -101,14 +102,16 @@ class Connection:
     ``host``      whoever moves the octets
     ``parser``    makes the parser
     ``assemble``  makes octets of answers
+    ``observed``  whether the host wants to hear of each exchange that is over
     """
 
-    __slots__ = ("_assemble", "_discarded", "_eof", "_parser", "_ready_bytes", "_receiving",
-                 "_running", "_sent", "_unread", "_unsafe", "_waiting", "blocked", "heads", "host",
-                 "limits", "phase", "queue", "received", "service", "streaming")
+    __slots__ = ("_assemble", "_discarded", "_draining", "_observed", "_parser",
+                 "_ready_bytes", "_receiving", "_running", "_sent", "_unread", "_unsafe", "_waiting",
+                 "blocked", "eof", "heads", "host", "limits", "phase", "queue", "received", "service",
+                 "streaming", "upgrade")
 
     def __init__(self, service: Service, host: Host, limits: Limits, parser: ParserFactory,
-                 assemble: Assemble) -> None:
+                 assemble: Assemble, *, observed: bool = False) -> None:
         self.service = service
         self.host = host
         self.limits = limits
@@ -117,13 +120,18 @@ class Connection:
         """The exchanges that are not DONE, in order."""
         self.streaming: Request | None = None
         """The exchange whose content is to be sent now, with ``send_piece``."""
+        self.upgrade: Callable[[], Any] | None = None
+        """After SWITCHED: what the handler gave to make the new protocol."""
         self.blocked = False
         """Set by the host while the client does not take what it is sent."""
         self.heads = 0
         """Heads so far; tells the host that a new one has begun."""
         self.received = 0
         """Octets of content so far; tells the host that content makes progress."""
-        self._parser = parser(limits, self._content_max)
+        self.eof = False
+        """Whether the client sends nothing more."""
+        self._observed = observed
+        self._parser = parser(limits, _content_max(service))
         self._assemble = assemble
         self._waiting: deque[Request] = deque()  # QUEUED, in order
         self._running = 0  # RUNNING, or answered by a stream that is not over
@@ -133,24 +141,22 @@ class Connection:
         self._ready_bytes = 0  # content of answers that are READY
         self._sent = 0  # octets of content of the stream that have left
         self._discarded = 0  # octets thrown away after the end
-        self._eof = False
+        self._draining = False
 
     # -- what came --------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
         """Take octets from the client; ``b""`` goes on with what was left for later."""
-        if self.phase is Phase.LINGERING or self._parser.expects is Expects.NOTHING:
-            self._discarded += len(data)
-            if self._discarded > self.limits.linger_bytes and self.phase is Phase.LINGERING:
-                self._enter(Phase.CLOSED)
+        if self.phase is not Phase.OPEN or self._parser.expects is Expects.NOTHING:
+            self._throw_away(len(data))
             return
-        room = self.limits.pipelined_requests - len(self.queue)
-        self._take(self._parser.feed(data, room))
+        self._take(self._parser.feed(data, self.limits.pipelined_requests - len(self.queue)))
+        if self._draining:
+            self._settle_drain()
 
     def receive_eof(self) -> None:
         """The client sends nothing more; what it has asked is still answered."""
-        self._eof = True
-        self._take(self._parser.feed_eof())
+        self.eof = True
         self._end_if_over()
 
     def lost(self) -> None:
@@ -160,20 +166,25 @@ class Connection:
 
     def drain(self) -> None:
         """Take no further request; close when those that have begun are answered."""
-        if self._receiving is None:
-            self._parser.stop()
-        else:
-            self._receiving.persistent = False
-        self._end_if_over()
+        self._draining = True
+        self._settle_drain()
 
     def time_out(self, violation: Violation) -> None:
         """The client took too long to send: answer what is complete, then this, then close."""
         self._parser.stop()
         self._violate(violation)
 
-    def _content_max(self, head: RequestHead) -> int:
-        head.route = destination = self.service.target(head)
-        return destination.content_bytes
+    def _throw_away(self, octets: int) -> None:
+        """What comes after the end is not looked at, and too much of it ends the patience."""
+        self._discarded += octets
+        if self._discarded > self.limits.linger_bytes and self.phase is Phase.LINGERING:
+            self._enter(Phase.CLOSED)
+
+    def _settle_drain(self) -> None:
+        """A request that has begun to arrive is still taken; at its end, no more."""
+        if self._parser.expects is Expects.REQUEST and not self._parser.more:
+            self._parser.stop()
+        self._end_if_over()
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
@@ -193,29 +204,32 @@ class Connection:
         request = self.service.request_type(head, destination, self, _QUEUED)  # type: ignore[arg-type]
         self.queue.append(request)
         self._waiting.append(request)
-        if not head.complete:
-            self._receiving = request
-            self._unread = 0
-            if not request.destination.stream:
-                self.content_wanted(request)
+        if head.framing is not PERSISTENT:
+            request.persistent = head.framing.persistent
+            self.received += len(head.content or b"")
+            if not head.complete:
+                self._receiving = request
+                self._unread = 0
+                if not request.destination.stream:
+                    self.content_wanted(request)
 
     def _take_content(self, data: bytes) -> None:
         request = self._receiving
         assert request is not None
         self.received += len(data)
-        if request.stage is _QUEUED or request.stage is _RUNNING:
-            request.continues = False
-            content = request.content
-            content.pieces.append(data)
-            content.buffered += len(data)
-            content.notify()
+        if _may_read(request):
+            request.content.put(data)
             return
         self._unread += len(data)
         if self._unread > self.limits.unread_content_bytes:
-            request.persistent = False
-            self._parser.stop()
-            self._receiving = None
-            self._end_if_over()
+            self._give_content_up(request)
+
+    def _give_content_up(self, request: Request) -> None:
+        """The rest of the content is neither wanted nor near its end: the connection must close."""
+        self._say_close(request)
+        self._receiving = None
+        self._parser.stop()
+        self._end_if_over()
 
     def _complete(self, trailers: bytes) -> None:
         request = self._receiving
@@ -224,9 +238,6 @@ class Connection:
         request.content.trailers = trailers
         request.content.complete = True
         request.content.notify()
-        if not request.persistent:
-            self._parser.stop()
-            self._end_if_over()
 
     def _violate(self, violation: Violation) -> None:
         """Answer a fault in the place of the request that it belongs to (RFC 9112 s.2.2)."""
@@ -236,16 +247,18 @@ class Connection:
             head = RequestHead("GET", b"*", "*", None, 1, b"\n", Framing(None, False))
             request = self.service.request_type(head, _NOWHERE, self, _QUEUED)
             self.queue.append(request)
-        request.persistent = False
+        self._say_close(request)
         request.content.failure = violation.reason
         if request.stage is _QUEUED or request.stage is _RUNNING:
             # A handler that runs learns of it when it reads on; what it answers comes too late.
-            if request.stage is _QUEUED and request.destination is not _NOWHERE:
+            if request.stage is _RUNNING:
+                self._running -= 1
+            elif request.destination is not _NOWHERE:
                 self._waiting.remove(request)
-            self._move(request, _READY)
             request.refusal = violation
             request.response = Response(violation.status, text=violation.reason)
             request.boundary = True
+            self._move(request, _READY)
         request.content.notify()
 
     # -- what may start ---------------------------------------------------------------------------
@@ -260,9 +273,9 @@ class Connection:
         safe = head.method in SAFE_METHODS
         if self._running and (self._unsafe or not safe):
             return None
-        if not head.complete and not request.destination.stream and not request.content.complete:
+        if not (head.complete or request.destination.stream or request.content.complete):
             return None
-        del waiting[0]
+        waiting.popleft()
         self._running += 1
         self._unsafe = not safe
         request.stage = _RUNNING
@@ -277,13 +290,8 @@ class Connection:
         if request.stage is not _RUNNING:
             if response.stream is not None:
                 self.host.discard(response.stream)
-            if request.stage is not Stage.DONE and request.refusal is not None:
-                self._running = max(0, self._running - 1)
             return
-        if (response.code != 200 or response._headers is not None or response.stream is not None
-                or response.cookies is not None or response.upgrade is not None
-                or response.content_type is None or not request.head.minor
-                or request.head.method == "HEAD" or not request.persistent):
+        if not is_common(request, response):
             prepare(request, response)
             request.common = False
             request.boundary = (response.stream is not None or response.upgrade is not None
@@ -314,7 +322,7 @@ class Connection:
             if not batch:
                 self._continue(buffers)
                 break
-            self._decide_persistence(request)
+            self._decide_persistence(batch[-1])
             buffers += self._assemble(batch, date)
             self._leave(batch)
         self._end_if_over()
@@ -323,31 +331,33 @@ class Connection:
     def _continue(self, buffers: list[bytes]) -> None:
         """100 Continue, once, when the first in the queue wants its content (RFC 9110 s.10.1.1)."""
         request = self.queue[0]
-        if request.continues:
-            request.continues = False
+        if request.wants_continue and not request.content.received:
             request.head.framing = request.head.framing._replace(expect_continue=False)
             buffers.append(CONTINUE)
+        request.wants_continue = False
 
     def _decide_persistence(self, last: Request) -> None:
-        """Say close on the last answer there will be, and on one whose content cannot be drained.
-
-        Content that the handler left unread is read and thrown away when its end is known and
-        near; else the connection closes (RFC 9112 s.9.3).
-        """
-        if last.stage is not _READY:
-            return
+        """Say close on the last answer there will be, and on one whose content cannot be drained."""
         if last is self._receiving:
-            framing = last.head.framing
-            unread = 0 if framing.length is None else framing.length - self.received_of(last)
-            if (framing.expect_continue or framing.length == CHUNKED
-                    or unread > self.limits.unread_content_bytes):
-                last.persistent = False
+            if not self._can_drain(last) and not _may_read(last):
+                self._say_close(last)
         elif last is self.queue[-1] and self._parser.expects is Expects.NOTHING:
-            last.persistent = False
+            self._say_close(last)
 
-    def received_of(self, request: Request) -> int:
-        """Octets of the content of ``request`` so far, read or not."""
-        return request.content.received + self._unread
+    def _can_drain(self, request: Request) -> bool:
+        """Whether the end of the content that is still to come is known, and near (RFC 9112 s.9.3)."""
+        framing = request.head.framing
+        received = request.content.received + self._unread
+        if framing.length is None or framing.length == CHUNKED:
+            return False
+        if framing.expect_continue and not received:
+            return False
+        return framing.length - received <= self.limits.unread_content_bytes
+
+    @staticmethod
+    def _say_close(request: Request) -> None:
+        request.persistent = False
+        request.common = False
 
     def _leave(self, batch: list[Request]) -> None:
         last = batch[-1]
@@ -367,9 +377,12 @@ class Connection:
             self.queue.popleft()
             self._ready_bytes -= len(request.response.body)  # type: ignore[union-attr]
             request.stage = Stage.DONE
-            if request._done_callbacks is not None:
+            if self._observed or request._done_callbacks is not None:
                 self.host.finished(request)
+        if not self.queue:
+            self._ready_bytes = 0  # also when somebody has changed a body since it was counted
         if response.upgrade is not None:
+            self.upgrade = response.upgrade
             self._enter(Phase.SWITCHED)
         elif not last.persistent and self.streaming is None:
             self._close()
@@ -407,22 +420,26 @@ class Connection:
         self._end_exchange(request)
         return LAST_CHUNK if framing.chunked else b""
 
-    def abort_stream(self) -> None:
-        """The content cannot be completed: it must not look complete (RFC 9112 s.8)."""
-        assert self.streaming is not None
-        self.streaming.persistent = False
-        self._end_exchange(self.streaming)
-        if self.phase is Phase.LINGERING:
-            self._enter(Phase.CLOSED)
+    def abort_stream(self) -> bool:
+        """The content cannot be completed, and must not look complete (RFC 9112 s.8).
+
+        Returns whether it would, if the connection closed in the usual way.
+        """
+        request = self.streaming
+        assert request is not None
+        framing = plan(request, request.response)  # type: ignore[arg-type]
+        self._say_close(request)
+        self._end_exchange(request)
+        return framing.length is None and not framing.chunked
 
     def _end_exchange(self, request: Request) -> None:
         self.streaming = None
         self._running -= 1
         self.queue.popleft()
         self._move(request, Stage.DONE)
-        if request._done_callbacks is not None:
+        if self._observed or request._done_callbacks is not None:
             self.host.finished(request)
-        if not request.persistent:
+        if not request.persistent or (request is self._receiving and not self._can_drain(request)):
             self._close()
         self._end_if_over()
 
@@ -431,8 +448,8 @@ class Connection:
     def content_wanted(self, request: Request) -> None:
         """Someone waits for the content of ``request``: send 100 Continue if the client wants it."""
         if request.head.framing.expect_continue and not request.content.received:
-            request.continues = True
-            self.host.wake()
+            request.wants_continue = True
+        self.host.wake()
 
     def content_taken(self, request: Request) -> None:
         """The handler took a piece, so that reading may go on."""
@@ -443,14 +460,22 @@ class Connection:
 
     @property
     def stalled(self) -> bool:
-        """Whether nothing more can be parsed or started until something happens."""
-        return self.phase is not Phase.OPEN or self.blocked or not (
-            self._parser.more and len(self.queue) < self.limits.pipelined_requests)
+        """Whether nothing more can be parsed or started until something happens.
+
+        What was left for later is taken up when half of the queue is free, not one by one.
+        """
+        return (not self._parser.more or self.blocked or self.phase is not Phase.OPEN
+                or len(self.queue) > self.limits.pipelined_requests // 2)
 
     @property
     def expects(self) -> Expects:
-        """What the next octet from the client would belong to."""
-        return Expects.NOTHING if self.phase is not Phase.OPEN else self._parser.expects
+        """What the next octet would belong to that the client has to send; decides which time runs."""
+        if self.phase is not Phase.OPEN:
+            return Expects.NOTHING
+        request = self._receiving
+        if request is not None and request.head.framing.expect_continue and not request.content.received:
+            return Expects.NOTHING  # It is the handler that lets the client wait.
+        return self._parser.expects
 
     @property
     def wants_reading(self) -> bool:
@@ -460,13 +485,24 @@ class Connection:
         if self.blocked or self._parser.more:
             return False
         request = self._receiving
-        if request is not None:
-            return (not request.destination.stream or request.stage not in (_QUEUED, _RUNNING)
-                    or request.content.buffered < self.limits.content_buffer_bytes)
-        expects = self._parser.expects
-        if expects is Expects.NOTHING:
-            return self._discarded <= self.limits.linger_bytes
-        return expects is not Expects.DECISION and len(self.queue) < self.limits.pipelined_requests
+        if request is None:
+            expects = self._parser.expects
+            if expects is Expects.NOTHING:
+                return self._discarded <= self.limits.linger_bytes
+            return (expects is not Expects.DECISION
+                    and len(self.queue) < self.limits.pipelined_requests
+                    and (not self.received or self._held() < self.limits.content_buffer_bytes))
+        if not _may_read(request):
+            return True
+        if request.destination.stream:
+            return request.content.buffered < self.limits.content_buffer_bytes
+        return request is self.queue[0] or self._held() < self.limits.content_buffer_bytes
+
+    def _held(self) -> int:
+        """Octets of content that the requests behind the first one hold."""
+        return sum(len(request.head.content or b"") if request._content is None
+                   else request._content.buffered
+                   for request in self.queue if request is not self.queue[0])
 
     def detach(self) -> bytes:
         """After SWITCHED: the octets that belong to the new protocol."""
@@ -485,16 +521,15 @@ class Connection:
         """The last answer has left; what is queued behind it is not answered (RFC 9112 s.9.6)."""
         self._parser.stop()
         self._abandon()
-        self._enter(Phase.CLOSED if self._eof else Phase.LINGERING)
+        self._enter(Phase.CLOSED if self.eof else Phase.LINGERING)
 
     def _end_if_over(self) -> None:
-        if (not self.queue and self.phase is Phase.OPEN
-                and self._parser.expects is Expects.NOTHING):
-            self._close()
-        elif self._eof and self.phase is Phase.LINGERING:
-            self._enter(Phase.CLOSED)
-        elif self._eof and self.phase is Phase.OPEN and not self._parser.more:
+        if self.phase is not Phase.OPEN:
+            return
+        if self.eof and not self._parser.more:
             self._take(self._parser.feed_eof())
+        if not self.queue and self._parser.expects is Expects.NOTHING:
+            self._close()
 
     def _abandon(self) -> None:
         """Nobody will get the answers to what is in the queue."""
@@ -507,10 +542,31 @@ class Connection:
             if request._content is not None:
                 request._content.failure = request._content.failure or "The client has gone away."
                 request._content.notify()
-            if request.response is not None and request.response.stream is not None:
+            if (request.response is not None and request.response.stream is not None
+                    and request.stage is _READY):
                 self.host.discard(request.response.stream)
             self._move(request, Stage.DONE)
-            self.host.finished(request)
+            if self._observed or request._done_callbacks is not None:
+                self.host.finished(request)
+
+
+def _content_max(service: Service) -> ContentMax:
+    """Route a head that announces content, to learn how much its route takes.
+
+    A function of its own: a parser that held its connection would be garbage only a collector finds.
+    """
+    def content_max(head: RequestHead) -> int:
+        head.route = target = service.target(head)
+        return target.content_bytes
+
+    return content_max
+
+
+def _may_read(request: Request) -> bool:
+    """Whether somebody may still want the content: the handler, or what it answers with."""
+    stage = request.stage
+    return (stage is _QUEUED or stage is _RUNNING or stage is Stage.STREAMING
+            or (stage is _READY and request.response.stream is not None))  # type: ignore[union-attr]
 
 
 def _nobody(request: Request) -> Response:

@@ -10,12 +10,13 @@ starts at the head and takes the pieces as they arrive: ``async for piece in req
 
 from __future__ import annotations
 
+import encodings.aliases
 import json
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from http.cookies import CookieError, SimpleCookie
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from japronto.errors import DisconnectError, MalformedContent, MalformedJSON, MalformedText
@@ -87,12 +88,15 @@ class MultiDict(dict[str, Value]):
 class Content:
     """The content of one request on its way from the parser to the handler."""
 
-    __slots__ = ("buffered", "complete", "failure", "pieces", "taken", "trailers", "waiter")
+    __slots__ = ("buffered", "complete", "failure", "pieces", "received", "taken", "trailers",
+                 "waiter")
 
     def __init__(self) -> None:
         self.pieces: deque[bytes] = deque()
         self.buffered = 0
         """Octets in ``pieces``."""
+        self.received = 0
+        """Octets that have come so far."""
         self.complete = False
         self.failure: str | None = None
         """Why the rest will never come."""
@@ -101,11 +105,39 @@ class Content:
         self.trailers = b""
         self.waiter: Waiter | None = None
 
+    def put(self, data: bytes) -> None:
+        """A piece arrived."""
+        self.pieces.append(data)
+        self.buffered += len(data)
+        self.received += len(data)
+        self.notify()
+
     def notify(self) -> None:
         """Something arrived, or nothing more will: wake the handler that waits."""
         waiter, self.waiter = self.waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+
+CODECS: Final = frozenset(encodings.aliases.aliases.values())
+"""Those that are looked up for a client.  Python remembers each unknown name that it was asked
+for, so a client must not choose freely; and punycode and idna, which are not among these, take
+time that grows with the square of the length."""
+
+
+def decode_text(data: bytes, charset: str) -> str:
+    """Text from octets in a charset that the client chose; raises MalformedContent."""
+    name = encodings.normalize_encoding(charset).lower()
+    codec = encodings.aliases.aliases.get(name, name)
+    if codec not in CODECS:
+        raise MalformedContent("The charset of the content is not known here.")
+    try:
+        return data.decode(codec)
+    except UnicodeDecodeError as error:
+        raise MalformedText(error.encoding, error.object, error.start, error.end,
+                            error.reason) from None
+    except (LookupError, UnicodeError):  # a codec, but none of text; or one without a position
+        raise MalformedContent("The content is not text in its charset.") from None
 
 
 # charset of a Content-Type: parameter = token "=" ( token / quoted-string )  (RFC 9110 s.8.3)
@@ -128,9 +160,14 @@ class Request:
     """Set when the request is not a request at all, but a fault on the wire to be answered."""
     is_disconnected = False
     """Whether the client has gone away."""
-    state: Any = None
-    """Room for whoever runs the handler; not for handlers."""
-    handed_over = False
+    persistent = True
+    """Whether the connection goes on after the answer."""
+    common = True
+    """Whether the answer is of the commonest kind; see ``assembler.py``."""
+    boundary = False
+    """Whether the answer must be the last of a batch."""
+    wants_continue = False
+    """Whether somebody waits for content that the client sends only after ``100 Continue``."""
     _content: Content | None = None
     _headers: Headers | None = None
     _query: MultiDict[str] | None = None
@@ -208,7 +245,7 @@ class Request:
         cookies = {}
         for pair in self.headers.get("cookie", "").split(";"):
             try:
-                parsed = SimpleCookie[Any](pair.strip())
+                parsed: SimpleCookie = SimpleCookie(pair.strip())
             except CookieError:
                 continue
             cookies.update({name: unquote(morsel.value) for name, morsel in parsed.items()})
@@ -234,8 +271,8 @@ class Request:
 
     @property
     def port(self) -> int | None:
-        """The port in Host; ``None`` when it is not given."""
-        match = re.search(r":(\d+)$", self.headers.get("host", ""))
+        """The port in Host; ``None`` when it is not given, or is none (RFC 3986 s.3.2.3)."""
+        match = re.search(r":0*([0-9]{1,5})$", self.headers.get("host", ""))
         return int(match[1]) if match else None
 
     @property
@@ -310,13 +347,7 @@ class Request:
         body = self.body
         if body is None:
             return None
-        try:
-            return body.decode(self.encoding or "utf-8")
-        except LookupError:
-            raise MalformedContent("The charset of the content is not known here.") from None
-        except UnicodeDecodeError as error:
-            raise MalformedText(error.encoding, error.object, error.start, error.end,
-                                error.reason) from None
+        return decode_text(body, self.encoding or "utf-8")
 
     @property
     def json(self) -> Any:

@@ -129,7 +129,11 @@ class Response:
         if text is not None and body is None and json is None:
             if mime_type is None and encoding is None:
                 # By far the commonest answer.
-                self.body: bytes = text.encode()
+                try:
+                    self.body: bytes = text.encode()
+                except (AttributeError, UnicodeEncodeError):
+                    _encoded(text, "utf-8")  # says what is wrong
+                    raise
                 self.content_type: bytes | None = TEXT
                 return
             self.body = _encoded(text, encoding or "utf-8")

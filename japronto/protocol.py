@@ -1,0 +1,412 @@
+"""Between the event loop and a connection: moves octets, runs handlers, keeps time.  It holds no
+rule of HTTP; those are the connection's.
+
+The heart is ``_pump``: start what may start, write what may leave, until nothing moves.  It runs
+when octets have come, when handlers have finished (once for all that finished in one turn of the
+loop), and when the client takes again what it is sent.
+
+Time is kept by one timer for all connections of a worker, which calls ``check`` on each.  It compares what has
+happened since the last look, so that no clock is read and no timer is set for any request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import AsyncIterable, Awaitable, Callable
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from japronto.errors import ResponseError
+from japronto.messages import Expects, Violation
+from japronto.pure.connection import Connection, Phase
+from japronto.pure.request import Request
+from japronto.pure.response import Response
+
+if TYPE_CHECKING:
+    from japronto.server import Worker
+
+log = logging.getLogger("japronto.error")
+
+_SLOW_HEAD: Final = Violation(408, "The request did not arrive in time.")
+_SLOW_CONTENT: Final = Violation(408, "The content did not arrive in time.")
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+
+
+class HTTPProtocol(asyncio.Protocol):
+    """One connection of a worker; see ``interfaces.Host`` for what the connection asks of it."""
+
+    __slots__ = ("_awake", "_expected", "_gone", "_half_closed", "_pumping", "_reading", "_since", "_streamer",
+                 "_tasks", "_window", "_writable", "_written", "connection", "transport", "worker")
+
+    transport: asyncio.Transport
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.connection = Connection(
+            worker.app, self, worker.app.limits, worker.backend.parser, worker.backend.assemble,
+            observed=worker.app.log_request is not None)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._streamer: asyncio.Task[None] | None = None
+        self._writable: asyncio.Future[None] | None = None  # what the streamer waits for
+        self._pumping = False
+        self._awake = False  # whether a call of _pump is on its way
+        self._gone = False  # whether nothing moves here any more
+        self._reading = True
+        self._half_closed = False  # by the server
+        self._written = 0  # octets handed to the transport
+        self._expected: tuple[object, ...] = ()  # what the client had to do at the last look,
+        self._since = 0.0  # and since when
+        self._window = (0.0, 0)  # when the rate of content was last looked at, and how much there was
+
+    # -- what the event loop calls ----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport = cast("asyncio.Transport", transport)  # uvloop's only looks like one
+        transport.set_write_buffer_limits(high=self.connection.limits.unsent_bytes)
+        self._since = self.worker.loop.time()
+        self.worker.protocols.add(self)
+        if self.worker.draining:
+            self.drain()
+
+    def data_received(self, data: bytes) -> None:
+        self.connection.receive(data)
+        self._pump()
+
+    def eof_received(self) -> bool:
+        self._reading = False
+        self.connection.receive_eof()
+        self._pump()
+        return True  # The connection decides when to close.
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connection.lost()
+        self._let_go()
+        for task in self.tasks():
+            task.cancel()
+
+    def _let_go(self) -> None:
+        """Of the connection, which holds its host: else only a collector would find them."""
+        self._gone = True
+        self.worker.protocols.discard(self)
+        del self.connection
+
+    def pause_writing(self) -> None:
+        self.connection.blocked = True
+
+    def resume_writing(self) -> None:
+        self.connection.blocked = False
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self.wake()
+
+    # -- what the worker calls --------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Take no further request, and close when the last is answered."""
+        self.connection.drain()
+        self._pump()
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+        self.transport.abort()
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What runs on behalf of the client."""
+        return [*self._tasks, *([] if self._streamer is None else [self._streamer])]
+
+    def check(self, now: float) -> None:
+        """Look whether the client keeps the server waiting for too long."""
+        connection, timeouts = self.connection, self.worker.app.timeouts
+        unsent = self.transport.get_write_buffer_size()
+        expects = connection.expects
+        expected: tuple[object, ...]
+        if unsent:
+            expected, limit = ("send", self._written - unsent), timeouts.send_seconds
+        elif connection.phase is Phase.LINGERING or connection.phase is Phase.CLOSED:
+            expected, limit = ("linger",), timeouts.linger_seconds
+        elif not self._reading:
+            # Either the client has closed its side, or it is the server that does not read.
+            expected, limit = ("half-close", self._written), timeouts.half_close_seconds
+            if not connection.eof:
+                expected = ()
+        elif expects is Expects.REQUEST and not connection.queue:
+            expected, limit = ("idle", connection.heads), timeouts.idle_seconds
+        elif expects is Expects.HEAD:
+            expected, limit = ("head", connection.heads), timeouts.head_seconds
+        elif expects is Expects.CONTENT:
+            expected = ("content", connection.heads, connection.received)
+            limit = timeouts.content_seconds
+            if self._too_little_content(now):
+                self._time_out("content")
+                return
+        else:
+            expected, limit = (), 0
+        if expects is not Expects.CONTENT or not self._reading:
+            self._window = (now, connection.received)
+        if expected != self._expected or not expected:
+            self._expected, self._since = expected, now
+        elif now - self._since >= limit:
+            self._time_out(str(expected[0]))
+
+    def _too_little_content(self, now: float) -> bool:
+        """Whether content has come, over the last while, more slowly than it must."""
+        timeouts = self.worker.app.timeouts
+        begun, received = self._window
+        seconds = now - begun
+        if seconds < timeouts.content_seconds:
+            return False
+        self._window = (now, self.connection.received)
+        return self.connection.received - received < seconds * timeouts.content_bytes_per_second
+
+    def _time_out(self, what: str) -> None:
+        if what == "idle":
+            self.drain()
+        elif what in ("head", "content"):
+            self.connection.time_out(_SLOW_HEAD if what == "head" else _SLOW_CONTENT)
+            self._pump()
+        else:
+            self.abort()
+
+    # -- what the connection calls ----------------------------------------------------------------
+
+    def waiter(self) -> asyncio.Future[None]:
+        return self.worker.loop.create_future()
+
+    def wake(self) -> None:
+        if not self._awake and not self._pumping:
+            self._awake = True
+            self.worker.loop.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        self._awake = False
+        if not self._gone:
+            self._pump()
+
+    def discard(self, stream: Any) -> None:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            self.worker.run(_closed(stream), None, _ignore)
+            return
+        close = getattr(stream, "close", None)
+        if close is not None:
+            try:
+                close()
+            except Exception:
+                log.exception("Closing the content of a response failed")
+
+    def finished(self, request: Request) -> None:
+        callbacks = request._done_callbacks or []
+        if self.worker.app.log_request is not None and request.refusal is None:
+            callbacks = [*callbacks, self.worker.app.log_request]
+        for callback in callbacks:
+            try:
+                callback(request)
+            except Exception:
+                log.exception("A callback of %s %s failed", request.method, request.target)
+
+    # -- moving things on -------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Start what may start and write what may leave, until nothing moves."""
+        connection = self.connection
+        self._pumping = True
+        while True:
+            while (request := connection.next_request()) is not None:
+                self._handle(request)
+            buffers = connection.data_to_send(self.worker.date())
+            if buffers:
+                self._write(buffers)
+            if connection.streaming is not None and self._streamer is None:
+                self._start_stream(connection.streaming)
+                if connection.streaming is None:
+                    continue
+            if connection.stalled:
+                break
+            connection.receive(b"")
+        self._pumping = False
+        if connection.phase is not Phase.OPEN:
+            self._end()
+        elif connection.wants_reading is not self._reading:
+            self._switch_reading()
+
+    def _write(self, buffers: list[bytes]) -> None:
+        if len(buffers) == 1:
+            self._written += len(buffers[0])
+            self.transport.write(buffers[0])
+        else:
+            self._written += sum(map(len, buffers))
+            self.transport.writelines(buffers)
+
+    def _switch_reading(self) -> None:
+        if self.connection.eof or self.transport.is_closing():
+            return
+        self._reading = not self._reading
+        if self._reading:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
+    def _end(self) -> None:
+        """The connection is not open any more, or not HTTP any more."""
+        transport, phase = self.transport, self.connection.phase
+        if transport.is_closing():
+            return
+        if phase is Phase.LINGERING:
+            if not self._half_closed:
+                self._half_closed = True
+                try:
+                    transport.write_eof()
+                except OSError:  # The client has reset the connection, and we will hear of it.
+                    self.abort()
+            if not self._reading:
+                self._switch_reading()
+        elif phase is Phase.CLOSED:
+            transport.close()
+        else:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Another protocol has the connection now."""
+        octets, upgrade = self.connection.detach(), self.connection.upgrade
+        assert upgrade is not None
+        self._let_go()
+        try:
+            protocol = upgrade()
+            self.worker.switched.append(self.transport)
+            self.transport.set_protocol(protocol)
+            if not self._reading:
+                self.transport.resume_reading()
+            protocol.connection_made(self.transport)
+            if octets:
+                protocol.data_received(octets)
+        except Exception:
+            log.exception("The protocol that was to take over a connection failed")
+            self.transport.abort()
+
+    # -- handlers ---------------------------------------------------------------------------------
+
+    def _handle(self, request: Request) -> None:
+        try:
+            answer = request.destination.handler(request)
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
+            answer = self.worker.app.failed(request, error)
+        if isinstance(answer, Response):
+            try:
+                request.connection.respond(request, answer)
+            except ResponseError as error:
+                self._fail(request, error)
+        else:
+            self._await(request, answer, self._handled)
+
+    def _await(self, request: Request, answer: Any,
+               done: Callable[[Request, Any, BaseException | None], None]) -> None:
+        if type(answer) is not CoroutineType:
+            if not isinstance(answer, Awaitable):
+                done(request, answer, None)
+                return
+            answer = _awaited(answer)
+        task = self.worker.run(answer, request, done)
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _handled(self, request: Request, answer: Any, error: BaseException | None) -> None:
+        """A handler has answered, or failed."""
+        if error is None:
+            try:
+                if isinstance(answer, Response):
+                    request.connection.respond(request, answer)
+                    self.wake()
+                    return
+                error = TypeError(f"a handler must return a Response, not {answer!r}")
+            except ResponseError as refused:
+                error = refused
+        self._fail(request, error)
+
+    def _fail(self, request: Request, error: BaseException) -> None:
+        answer = self.worker.app.failed(request, error)
+        self._await(request, answer, self._failed)
+
+    def _failed(self, request: Request, answer: Any, error: BaseException | None) -> None:
+        """The error handlers have answered, or failed too."""
+        try:
+            if error is not None or not isinstance(answer, Response):
+                raise error or TypeError(f"an error handler must return a Response, not {answer!r}")
+            request.connection.respond(request, answer)
+        except (Exception, asyncio.CancelledError) as failure:
+            log.error("%s %s: the answer to an error could not be sent", request.method, request.target,
+                      exc_info=failure)
+            request.connection.respond(request, Response(500, text="Internal Server Error"))
+        self.wake()
+
+    # -- content that leaves piece by piece -------------------------------------------------------
+
+    def _start_stream(self, request: Request) -> None:
+        self._streamer = self.worker.run(self._stream(request), request, self._streamed)
+
+    async def _stream(self, request: Request) -> None:
+        """Send the pieces of content, each when the client has room for it."""
+        assert request.response is not None
+        stream = request.response.stream
+        assert stream is not None
+        try:
+            if isinstance(stream, AsyncIterable):
+                async for piece in stream:
+                    await self._send(piece)
+            else:
+                for piece in stream:
+                    await self._send(piece)
+                    await asyncio.sleep(0)  # Others want their turn.
+        finally:
+            await _closed(stream)
+
+    async def _send(self, piece: bytes) -> None:
+        data = self.connection.send_piece(piece)
+        if data:
+            self._write([data])
+        if self.connection.blocked:
+            self._writable = self.worker.loop.create_future()
+            await self._writable
+
+    def _streamed(self, request: Request, _: None, error: BaseException | None) -> None:
+        """All content has left, or no more will come."""
+        self._streamer = None
+        connection = request.connection
+        if connection.streaming is not request:
+            return  # The client has gone.
+        try:
+            if error is not None:
+                raise error
+            last = connection.end_stream()
+            if last:
+                self._write([last])
+        except (Exception, asyncio.CancelledError) as failure:
+            log.error("%s %s: the content of the response ended early", request.method, request.target,
+                      exc_info=failure)
+            if connection.abort_stream():
+                # Only a reset tells the client that this was not the end.
+                sock = self.transport.get_extra_info("socket")
+                if sock is not None:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+                self.abort()
+        self.wake()
+
+
+async def _awaited(answer: Awaitable[Any]) -> Any:
+    return await answer
+
+
+async def _closed(stream: Any) -> None:
+    """Close an iterator that can be closed."""
+    if hasattr(stream, "aclose"):
+        await stream.aclose()
+    elif hasattr(stream, "close"):
+        stream.close()
+
+
+def _ignore(_: None, result: Any, error: BaseException | None) -> None:
+    if error is not None:
+        log.error("Closing the content of a response failed", exc_info=error)

@@ -1,0 +1,387 @@
+"""One worker: the sockets it listens on, its loop, its timer, and how it stops.
+
+``serve`` is for programs whose main business this is: it makes the loop, takes the signals and returns
+the exit code.  ``start_server`` is for those that run a loop already.
+
+Stopping is draining: no new connection is accepted, what has begun is finished within
+``drain_seconds``, the last answer on each connection says that it closes.  Then whatever is left is
+cancelled.  A second signal does not wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from japronto import backend
+from japronto.app import Application
+from japronto.errors import StartError, UsageError
+from japronto.protocol import HTTPProtocol
+from japronto.pure.assembler import http_date
+from japronto.tasks import Runner
+
+try:
+    import uvloop
+except ImportError:  # not made for this platform
+    uvloop = None  # type: ignore[assignment]
+
+log = logging.getLogger("japronto.error")
+
+CANCEL_SECONDS: Final = 5
+"""How long the clean-up code of cancelled handlers may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Where and how to serve; how much and how long is up to the application's limits and timeouts.
+
+    ``host``        an address or a name; an empty one listens on all addresses
+    ``port``        0 takes a free one
+    ``uds``         the path of a Unix socket, in place of host and port
+    ``backlog``     most connections that wait to be accepted
+    ``loop``        ``uvloop``, ``asyncio``, or ``auto``: uvloop where it is there
+    ``access_log``  print a line for each request
+    ``debug``       show tracebacks to clients
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    uds: str | None = None
+    backlog: int = 1024
+    loop: str = "auto"
+    access_log: bool = False
+    debug: bool = False
+
+
+# -- The loop --------------------------------------------------------------------------------
+
+def loop_name(choice: str) -> str:
+    """The event loop that a choice leads to; raises UsageError when it is not there."""
+    if choice == "auto":
+        return "asyncio" if uvloop is None else "uvloop"
+    if choice == "uvloop" and uvloop is None:
+        raise UsageError("uvloop is not installed; pip install uvloop, or choose the loop asyncio")
+    if choice not in ("uvloop", "asyncio"):
+        raise UsageError(f"the loop must be auto, uvloop or asyncio; it is {choice!r}")
+    return choice
+
+
+def new_loop(choice: str) -> asyncio.AbstractEventLoop:
+    """A new event loop."""
+    return uvloop.new_event_loop() if loop_name(choice) == "uvloop" else asyncio.new_event_loop()
+
+
+def _name_of(loop: asyncio.AbstractEventLoop) -> str:
+    return "uvloop" if type(loop).__module__.partition(".")[0] == "uvloop" else "asyncio"
+
+
+# -- The worker ------------------------------------------------------------------------------
+
+class Worker:
+    """What the connections of one loop share."""
+
+    def __init__(self, app: Application, loop: asyncio.AbstractEventLoop) -> None:
+        self.app = app
+        self.loop = loop
+        self.backend = backend.active()
+        self.draining = False
+        self.protocols: set[HTTPProtocol] = set()
+        self.switched: list[asyncio.Transport] = []
+        """The transports of connections that another protocol has taken over."""
+        self._runner = Runner(loop)
+        self.run = self._runner.run
+        self._second = 0
+        self._date = b""
+        self._timer: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
+
+    def date(self) -> bytes:
+        """The value of Date, made anew when the second has changed."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            year, month, day, hour, minute, seconds, weekday, *_ = time.gmtime(second)
+            self._date = http_date(year, month, day, hour, minute, seconds, weekday)
+        return self._date
+
+    def protocol(self) -> asyncio.BaseProtocol:
+        """The protocol of a new connection."""
+        if self.app.protocol_factory is not None:
+            made: asyncio.BaseProtocol = self.app.protocol_factory(self.app)
+            return made
+        return HTTPProtocol(self)
+
+    def start(self) -> None:
+        """Begin to keep time."""
+        self._check()
+
+    def _check(self) -> None:
+        now = self.loop.time()
+        for protocol in tuple(self.protocols):
+            try:
+                protocol.check(now)
+            except Exception:
+                log.exception("Looking at a connection failed")
+                protocol.abort()
+        self.switched = [transport for transport in self.switched if not transport.is_closing()]
+        self._look_whether_drained()
+        self._timer = self.loop.call_later(self.app.timeouts.check_seconds, self._check)
+
+    async def drain(self) -> None:
+        """Finish what has begun; cut what is not finished in time."""
+        self.draining = True
+        self._drained = self.loop.create_future()
+        self.loop.call_soon(self._drain_all)  # Handlers start outside of any task.
+        # Faster than the timer, so that a server without clients is gone at once.
+        poll = self.loop.create_task(self._poll())
+        try:
+            await asyncio.wait_for(self._drained, self.app.timeouts.drain_seconds)
+        except TimeoutError:
+            log.warning("Not all requests were finished in %s s", self.app.timeouts.drain_seconds)
+        finally:
+            poll.cancel()
+
+    def _drain_all(self) -> None:
+        for protocol in tuple(self.protocols):
+            protocol.drain()
+        self._look_whether_drained()
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            self._look_whether_drained()
+
+    def _look_whether_drained(self) -> None:
+        if (self._drained is not None and not self._drained.done() and not self.protocols
+                and all(transport.is_closing() for transport in self.switched)):
+            self._drained.set_result(None)
+
+    async def stop(self) -> None:
+        """Cut all connections, and give cancelled handlers a while to clean up."""
+        tasks = [task for protocol in self.protocols for task in protocol.tasks()]
+        for protocol in tuple(self.protocols):
+            protocol.abort()
+        for transport in self.switched:
+            transport.abort()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+        await asyncio.sleep(0)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._runner.close()
+        await asyncio.sleep(0)
+
+
+# -- The server ------------------------------------------------------------------------------
+
+class Server:
+    """An application that is being served; what ``start_server`` gives.
+
+    Also an async context manager, which closes it.
+    """
+
+    def __init__(self, worker: Worker, listening: asyncio.AbstractServer, config: ServerConfig) -> None:
+        self.worker = worker
+        self.config = config
+        self._listening = listening
+        self._uds = _identity(config.uds) if config.uds else None
+        self.sockets: list[Any] = list(getattr(listening, "sockets", ()))
+        """The sockets that it listens on."""
+        self.port: int | None = None if config.uds else self.sockets[0].getsockname()[1]
+        """The TCP port, the real one where 0 was asked for."""
+        self.address = f"unix:{config.uds}" if config.uds else self._url()
+        """Where it listens, as a URL."""
+
+    def _url(self) -> str:
+        host, port, *_ = self.sockets[0].getsockname()
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def close(self) -> None:
+        """Stop listening, finish what has begun, run the shutdown hooks."""
+        self.stop_listening()
+        try:
+            await self.worker.drain()
+        finally:
+            await self.worker.stop()
+            await self.worker.app.shutdown()
+            self.worker.app.loop = None
+
+    def stop_listening(self) -> None:
+        """Accept nothing more."""
+        self._listening.close()
+        if self._uds is not None and _identity(self.config.uds or "") == self._uds:
+            with contextlib.suppress(FileNotFoundError):
+                Path(self.config.uds or "").unlink()
+
+    async def __aenter__(self) -> Server:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+async def start_server(app: Application, config: ServerConfig) -> Server:
+    """Serve on the running loop; raises StartError when that is not possible."""
+    loop = asyncio.get_running_loop()
+    app.loop = loop
+    app.debug = app.debug or config.debug
+    if config.access_log and app.log_request is None:
+        app.log_request = app.default_request_logger
+    worker = Worker(app, loop)
+    await _run_startup(app)
+    try:
+        listening = await _listen(worker, config)
+    except BaseException:
+        await app.shutdown()
+        app.loop = None
+        raise
+    worker.start()
+    return Server(worker, listening, config)
+
+
+async def _run_startup(app: Application) -> None:
+    try:
+        await app.startup()
+    except (StartError, UsageError):
+        raise
+    except Exception as error:
+        log.exception("A start-up hook failed")
+        raise StartError(f"a start-up hook failed: {type(error).__name__}: {error}") from error
+
+
+async def _listen(worker: Worker, config: ServerConfig) -> asyncio.AbstractServer:
+    try:
+        if config.uds is not None:
+            _remove_stale(config.uds)
+            return await worker.loop.create_unix_server(worker.protocol, config.uds, backlog=config.backlog)
+        return await worker.loop.create_server(worker.protocol, config.host or None, config.port,
+                                               backlog=config.backlog, reuse_address=True)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise StartError(_why_not(config, error)) from error
+
+
+def _why_not(config: ServerConfig, error: Exception) -> str:
+    """Why it is not possible to listen, in one sentence with a remedy."""
+    number = getattr(error, "errno", None)
+    reason = os.strerror(number) if isinstance(number, int) and number > 0 else str(error)
+    if config.uds is not None:
+        return f"cannot listen on unix:{config.uds}: {reason}; choose another path with --uds"
+    where = f"{config.host} port {config.port}"
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return f"cannot listen on {where}: no such host; choose another with --host"
+    if isinstance(error, PermissionError):
+        return f"cannot listen on {where}: not permitted; choose a port from 1024 on with --port"
+    return f"cannot listen on {where}: {reason}; choose another with --port or --host"
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What tells a file from another at the same path."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens on any more; one in use, or another file, stays."""
+    try:
+        if not stat.S_ISSOCK(Path(path).stat().st_mode):
+            raise FileExistsError(17, "a file that is not a socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+        else:
+            raise OSError(98, "in use")
+
+
+# -- Serving until a signal ------------------------------------------------------------------
+
+def serve(app: Application, config: ServerConfig) -> int:
+    """Serve until a signal says to stop; returns the exit code: 0, or 1 after a second signal.
+
+    Raises StartError or UsageError when it does not come to that.
+    """
+    loop = app.loop_or(lambda: new_loop(config.loop))
+    asyncio.set_event_loop(loop)
+    try:
+        if config.loop not in ("auto", _name_of(loop)):
+            raise UsageError(f"the application has made a loop of {_name_of(loop)} already; "
+                             f"do not ask for {config.loop}, or do not use app.loop so early")
+        return loop.run_until_complete(_serve(app, config, loop))
+    finally:
+        try:
+            _cancel_all(loop)
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+            app.loop = None
+
+
+async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractEventLoop) -> int:
+    first, second = asyncio.Event(), asyncio.Event()
+
+    def stop() -> None:
+        (second if first.is_set() else first).set()
+
+    with _signals(loop, stop):
+        server = await start_server(app, config)
+        print(f"Japronto is listening on {server.address} (backend {server.worker.backend.name}, "  # noqa: T201
+              f"loop {_name_of(loop)}); Ctrl-C stops it.", file=sys.stderr, flush=True)
+        await first.wait()
+        closing = loop.create_task(server.close())
+        impatient = loop.create_task(second.wait())
+        await asyncio.wait((closing, impatient), return_when=asyncio.FIRST_COMPLETED)
+        if not closing.done():
+            closing.cancel()
+            await asyncio.wait((closing,), timeout=CANCEL_SECONDS)
+            return 1
+        impatient.cancel()
+        closing.result()
+        return 0
+
+
+class _signals(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as what it does
+    """While this is entered, SIGTERM and SIGINT call a function, where signals can be taken at all."""
+
+    NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+        self._loop = loop
+        self._function = function
+
+    def __enter__(self) -> None:
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not the main thread
+            for number in self.NUMBERS:
+                self._loop.add_signal_handler(number, self._function)
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            for number in self.NUMBERS:
+                self._loop.remove_signal_handler(number)
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what programs have left running, and give it a while to clean up."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=CANCEL_SECONDS))

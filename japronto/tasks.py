@@ -1,0 +1,162 @@
+"""How coroutines are driven: the first step at once, in the call that starts them.
+
+Most async handlers never really wait: they await something that is there already, or nothing.
+A task of their own, created, scheduled and thrown away, would cost such a handler more than all
+the rest of its request.  So a coroutine takes its first step in place, on behalf of a *driver*: a
+real ``asyncio.Task`` that is kept for the purpose and for that moment is the current task.
+
+* When the coroutine ends there, that was all; the driver serves the next one.
+* When it waits, the driver adopts it: from then on it is an ordinary coroutine in an ordinary
+  task, which can be cancelled, and the next coroutine gets a new driver.
+
+A driver that has served one coroutine must look new to the next.  It is thrown away when the
+coroutine has set a context variable, asked for its cancellation, or kept a reference to the task
+(some libraries keep data by task).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+import weakref
+from asyncio import _enter_task, _leave_task
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Final, TypeAlias
+
+Done: TypeAlias = Callable[[Any, Any, BaseException | None], None]
+"""Called with what was given to ``run``, the result, and the exception if there was one."""
+
+_NOTHING: Final = object()
+
+
+class Runner:
+    """Runs coroutines on one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._driver: _Driver | None = None
+
+    def run(self, coroutine: Coroutine[Any, Any, Any], given: Any, done: Done) -> asyncio.Task[None] | None:
+        """Start a coroutine; ``done(given, result, error)`` is called once it is over.
+
+        Returns its task when it waits for something, ``None`` when it is over already.  When this
+        is called by a task, the coroutine takes its first step a little later.
+        """
+        driver = self._driver
+        if driver is None or driver.task.done():
+            driver = self._driver = _Driver(self._loop)
+        task = driver.task
+        try:
+            _enter_task(self._loop, task)
+        except RuntimeError:  # There can be only one current task.
+            self._driver = None
+            driver.adopt(coroutine, None, given, done)
+            return task
+        try:
+            waits_for = driver.context.run(coroutine.send, None)
+        except StopIteration as stop:
+            _leave_task(self._loop, task)
+            if driver.used():
+                self.close()
+            done(given, stop.value, None)
+            return None
+        except BaseException as error:
+            _leave_task(self._loop, task)
+            self.close()
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
+            done(given, None, error)
+            return None
+        _leave_task(self._loop, task)
+        self._driver = None
+        driver.adopt(coroutine, waits_for, given, done)
+        return task
+
+    def close(self) -> None:
+        """Throw the idle driver away."""
+        if self._driver is not None:
+            self._driver.task.cancel()
+            self._driver = None
+
+
+class _Driver(Coroutine[Any, Any, None]):
+    """What a task runs that waits for a coroutine to adopt, and then runs that.
+
+    Not a coroutine function, since one that is cancelled before its first step never learns of it,
+    and would forget what it has adopted.
+    """
+
+    __slots__ = ("_adopted", "_coroutine", "_done", "_given", "_references", "_snapshot", "_waits_for",
+                 "_weak_references", "context", "task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.context = contextvars.copy_context()
+        self._adopted: asyncio.Future[None] = loop.create_future()
+        self._coroutine: Coroutine[Any, Any, Any] | None = None
+        self._waits_for: Any = None
+        self._given: Any = None
+        self._done: Done | None = None
+        self.task: asyncio.Task[None] = asyncio.Task(self, loop=loop, context=self.context)
+        self._snapshot = self.context.copy()
+        self._references = sys.getrefcount(self.task)
+        self._weak_references = weakref.getweakrefcount(self.task)
+
+    def used(self) -> bool:
+        """Whether a coroutine has left traces."""
+        task = self.task
+        return (sys.getrefcount(task) > self._references + 2  # the variables here, and in run()
+                or weakref.getweakrefcount(task) > self._weak_references
+                or self.context != self._snapshot or task.cancelling() > 0)
+
+    def adopt(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, given: Any, done: Done) -> None:
+        """Carry on with a coroutine that waits."""
+        self._coroutine, self._waits_for, self._given, self._done = coroutine, waits_for, given, done
+        self._adopted.set_result(None)
+
+    def send(self, value: Any) -> Any:
+        """What the task waits for next; called by the task."""
+        if self._coroutine is None:
+            self._adopted._asyncio_future_blocking = True
+            return self._adopted
+        if self._waits_for is not _NOTHING:
+            waits_for, self._waits_for = self._waits_for, _NOTHING
+            return waits_for
+        return self._step(self._coroutine.send, value)
+
+    def throw(self, error: Any, value: Any = None, traceback: Any = None) -> Any:
+        """Called by the task when what it waits for fails, or when it is cancelled."""
+        if self._coroutine is None:
+            self._let_go()
+            raise error
+        self._waits_for = _NOTHING
+        return self._step(self._coroutine.throw, error)
+
+    def _step(self, step: Callable[[Any], Any], argument: Any) -> Any:
+        try:
+            return step(argument)
+        except StopIteration as stop:
+            result, error = stop.value, None
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as raised:
+            result, error = None, raised
+        done, given = self._done, self._given
+        assert done is not None
+        self._let_go()
+        try:
+            done(given, result, error)
+        finally:
+            error = None
+        raise StopIteration
+
+    def _let_go(self) -> None:
+        """Of all that it holds: the task holds this object."""
+        self._coroutine = self._given = self._done = None
+        del self.task
+
+    def close(self) -> None:
+        """Called by nobody but an interpreter that ends."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        raise RuntimeError("a driver is awaited by its task alone")
