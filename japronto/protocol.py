@@ -5,8 +5,9 @@ The heart is ``_pump``: start what may start, write what may leave, until nothin
 when octets have come, when handlers have finished (once for all that finished in one turn of the
 loop), and when the client takes again what it is sent.
 
-Time is kept by one timer for all connections of a worker, which calls ``check`` on each.  It compares what has
-happened since the last look, so that no clock is read and no timer is set for any request.
+Time is kept by one timer for all connections of a worker, which calls ``check`` on each.  It
+compares what has happened since the last look, so that no clock is read and no timer is set for
+any request.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 class HTTPProtocol(asyncio.Protocol):
     """One connection of a worker; see ``interfaces.Host`` for what the connection asks of it."""
 
-    __slots__ = ("_awake", "_expected", "_gone", "_half_closed", "_pumping", "_reading", "_since", "_streamer",
-                 "_tasks", "_window", "_writable", "_written", "connection", "transport", "worker")
+    __slots__ = ("_awake", "_expected", "_gone", "_half_closed", "_pumping", "_reading", "_since",
+                 "_streamer", "_tasks", "_window", "_writable", "_written", "connection", "transport",
+                 "worker")
 
     transport: asyncio.Transport
 
@@ -219,10 +221,8 @@ class HTTPProtocol(asyncio.Protocol):
             buffers = connection.data_to_send(self.worker.date())
             if buffers:
                 self._write(buffers)
-            if connection.streaming is not None and self._streamer is None:
-                self._start_stream(connection.streaming)
-                if connection.streaming is None:
-                    continue
+            if self._starts_and_ends_stream():
+                continue
             if connection.stalled:
                 break
             connection.receive(b"")
@@ -344,8 +344,13 @@ class HTTPProtocol(asyncio.Protocol):
 
     # -- content that leaves piece by piece -------------------------------------------------------
 
-    def _start_stream(self, request: Request) -> None:
+    def _starts_and_ends_stream(self) -> bool:
+        """Start to send the content whose turn it is; whether all of it has been sent already."""
+        request = self.connection.streaming
+        if request is None or self._streamer is not None:
+            return False
         self._streamer = self.worker.run(self._stream(request), request, self._streamed)
+        return self._streamer is None
 
     async def _stream(self, request: Request) -> None:
         """Send the pieces of content, each when the client has room for it."""

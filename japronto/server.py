@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import os
 import signal
@@ -31,10 +32,8 @@ from japronto.protocol import HTTPProtocol
 from japronto.pure.assembler import http_date
 from japronto.tasks import Runner
 
-try:
-    import uvloop
-except ImportError:  # not made for this platform
-    uvloop = None  # type: ignore[assignment]
+HAS_UVLOOP: Final = importlib.util.find_spec("uvloop") is not None
+"""It is not made for every platform."""
 
 log = logging.getLogger("japronto.error")
 
@@ -69,8 +68,8 @@ class ServerConfig:
 def loop_name(choice: str) -> str:
     """The event loop that a choice leads to; raises UsageError when it is not there."""
     if choice == "auto":
-        return "asyncio" if uvloop is None else "uvloop"
-    if choice == "uvloop" and uvloop is None:
+        return "uvloop" if HAS_UVLOOP else "asyncio"
+    if choice == "uvloop" and not HAS_UVLOOP:
         raise UsageError("uvloop is not installed; pip install uvloop, or choose the loop asyncio")
     if choice not in ("uvloop", "asyncio"):
         raise UsageError(f"the loop must be auto, uvloop or asyncio; it is {choice!r}")
@@ -79,7 +78,11 @@ def loop_name(choice: str) -> str:
 
 def new_loop(choice: str) -> asyncio.AbstractEventLoop:
     """A new event loop."""
-    return uvloop.new_event_loop() if loop_name(choice) == "uvloop" else asyncio.new_event_loop()
+    if loop_name(choice) == "asyncio":
+        return asyncio.new_event_loop()
+    import uvloop  # noqa: PLC0415 - where it is there
+
+    return uvloop.new_event_loop()
 
 
 def _name_of(loop: asyncio.AbstractEventLoop) -> str:

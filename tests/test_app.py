@@ -393,11 +393,14 @@ def test_how_content_is_wanted() -> None:
     assert wanted("POST", "/stream") == (True, 7)
     assert wanted("POST", "/none") == (False, 0)
     assert wanted("POST", "/a/large") == (False, 1 << 40)
-    assert wanted("PUT", "/stream") == (False, 100)
-    assert wanted("POST", "/nowhere") == (False, 100)
+    assert wanted("PUT", "/stream") == (True, 100)  # 405, and nobody wants its content
+    assert wanted("POST", "/nowhere") == (True, 100)
     app.limits = Limits(content_bytes=50)
     assert wanted("POST", "/plain") == (False, 50)
+    assert wanted("POST", "/nowhere") == (True, 50)
+    app.middleware(lambda request, handler: handler(request))  # It may want the content.
     assert wanted("POST", "/nowhere") == (False, 50)
+    assert wanted("PUT", "/stream") == (False, 50)
     assert wanted("POST", "/stream") == (True, 7)
 
 

@@ -78,7 +78,7 @@ def frame(head: RequestHead, seen: Seen) -> Framing | Violation:
     return Framing(length, persists(head.minor, options), expect_continue, upgrade)
 
 
-def content_length(section: bytes, seen: Seen, minor: int) -> int | None | Violation:
+def content_length(section: bytes, seen: Seen, minor: int) -> int | Violation | None:
     """The length of the content: octets, ``CHUNKED``, or ``None`` (RFC 9112 s.6.3)."""
     if seen & Seen.TRANSFER_ENCODING:
         if seen & Seen.CONTENT_LENGTH:

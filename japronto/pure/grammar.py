@@ -131,6 +131,7 @@ def scan(buffer: bytes, start: int, heads_max: int, limits: Limits,
     # Consecutive requests of one client mostly carry the same fields; comparing them with the
     # last ones costs 30 ns, looking for the governing ones 500.
     last_section = None
+    seen = Seen(0)
     while len(heads) < heads_max:
         match = None if resume else _HEAD(buffer, start)
         if match is not None and match.end() - start <= small:

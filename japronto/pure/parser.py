@@ -78,9 +78,12 @@ class Parser:
             return Expects.CONTENT
         return Expects.DECISION if self._mode is _Mode.DECISION else Expects.NOTHING
 
+    def _finished(self) -> bool:
+        return self._mode is _Mode.FINISHED
+
     def feed(self, data: bytes, heads_max: int = 1 << 30) -> list[Event]:
         """Take octets and return what they complete; see ``interfaces.Parser``."""
-        if self._mode is _Mode.FINISHED:
+        if self._finished():
             return []
         buffer = self._buffer + data if self._buffer else data
         events: list[Event] = []
@@ -111,7 +114,7 @@ class Parser:
                         break
             else:
                 break
-        self._buffer = b"" if self._mode is _Mode.FINISHED else buffer[at:]
+        self._buffer = b"" if self._finished() else buffer[at:]
         return events
 
     def feed_eof(self) -> list[Event]:

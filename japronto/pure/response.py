@@ -19,7 +19,7 @@ from collections.abc import (
     MutableMapping,
 )
 from http.cookies import BaseCookie
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from japronto.errors import ResponseError
 
@@ -32,7 +32,7 @@ Stream: TypeAlias = Iterable[bytes] | AsyncIterable[bytes]
 HeadersLike: TypeAlias = Mapping[str, Any] | Iterable[tuple[str, Any]]
 
 
-def _checked(name: str, value: Any) -> str:
+def _checked(name: Any, value: Any) -> str:
     """The value of a field as text, if name and value can stand in a field line."""
     if not isinstance(name, str) or not _TOKEN(name):
         raise ResponseError(f"{name!r} cannot be the name of a field: it is not a token")
@@ -152,7 +152,7 @@ class Response:
             self.body = bytes(body)
             default = "application/octet-stream"
         elif isinstance(body, (Iterable, AsyncIterable)) and not isinstance(body, str):
-            self.stream = body
+            self.stream = cast("Stream", body)
             default = "application/octet-stream"
         elif body is not None:
             raise ResponseError(f"body must be bytes, or an iterator of bytes, not "
@@ -182,7 +182,7 @@ class Response:
 TEXT: Final = b"text/plain; charset=utf-8"
 
 
-def _check_code(code: int, upgrade: Callable[[], Any] | None) -> None:
+def _check_code(code: Any, upgrade: Callable[[], Any] | None) -> None:
     if isinstance(code, bool) or not isinstance(code, int) or not 100 <= code <= 599:
         raise ResponseError(f"a status code is a number from 200 to 599, not {code!r}")
     if code < 200 and code != 101:
