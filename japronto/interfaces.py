@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from japronto.limits import Limits
-from japronto.messages import Event, Expects, RequestHead, Seen, Violation
+from japronto.messages import Event, Expects, RequestHead, Violation
 
 if TYPE_CHECKING:
     from japronto.pure.request import Request
@@ -42,8 +42,8 @@ class Scanned(NamedTuple):
     resume: Resume | None
     """For the next call, when the head at ``stop`` is incomplete; ``None`` when nothing of one
     is there yet, or the scan ended for another reason."""
-    seen: Seen | None = None
-    """What governs the connection in the last head; ``None`` when that head is trivial too."""
+    seen: int | None = None
+    """The flags of ``Seen`` for the last head; ``None`` when that head is trivial too."""
 
 
 class Scan(Protocol):

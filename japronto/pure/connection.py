@@ -201,7 +201,7 @@ class Connection:
     def _begin(self, head: RequestHead) -> None:
         self.heads += 1
         destination = head.route or self.service.target(head)
-        request = self.service.request_type(head, destination, self, _QUEUED)  # type: ignore[arg-type]
+        request = self.service.request_type(head, destination, self, _QUEUED)
         self.queue.append(request)
         self._waiting.append(request)
         if head.framing is not PERSISTENT:

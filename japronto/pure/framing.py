@@ -45,7 +45,7 @@ _CODINGS = re.compile(
 _ELEMENTS = re.compile(rb"(?:[^,\"]++|%b)++" % QUOTED_STRING).findall
 
 
-def frame(head: RequestHead, seen: Seen) -> Framing | Violation:
+def frame(head: RequestHead, seen: int) -> Framing | Violation:
     """Judge a head: the framing of its message, or what is wrong with it.
 
     ``seen``  the flags that the scanner raised for it
@@ -57,7 +57,9 @@ def frame(head: RequestHead, seen: Seen) -> Framing | Violation:
     length = content_length(head.section, seen, head.minor)
     if isinstance(length, Violation):
         return length
-    options = connection_options(head.section) if seen & Seen.CONNECTION else frozenset()
+    options: frozenset[bytes] | Violation = frozenset()
+    if seen & Seen.CONNECTION or not head.minor:  # "keep-alive" alone means something in HTTP/1.0
+        options = connection_options(head.section)
     if isinstance(options, Violation):
         return options
     expect_continue = False
@@ -78,7 +80,7 @@ def frame(head: RequestHead, seen: Seen) -> Framing | Violation:
     return Framing(length, persists(head.minor, options), expect_continue, upgrade)
 
 
-def content_length(section: bytes, seen: Seen, minor: int) -> int | Violation | None:
+def content_length(section: bytes, seen: int, minor: int) -> int | Violation | None:
     """The length of the content: octets, ``CHUNKED``, or ``None`` (RFC 9112 s.6.3)."""
     if seen & Seen.TRANSFER_ENCODING:
         if seen & Seen.CONTENT_LENGTH:

@@ -87,7 +87,8 @@ _SLASHES = re.compile(rb"%2[Ff]").split
 
 # Host = uri-host [ ":" port ]                                             (RFC 9110 s.7.2)
 _HOST = re.compile(rb"\nhost:" + OWS + HOST_AND_PORT + OWS + rb"\r").search
-_GOVERNING = re.compile(rb"\n(connection|content-length|transfer-encoding|expect|upgrade):")
+_GOVERNING = re.compile(rb"\n(content-length|transfer-encoding|expect|upgrade|connection"
+                        rb"(?!:[\t ]*+keep-alive[\t ]*+\r)):").findall
 
 _FLAGS = {b"connection": Seen.CONNECTION, b"content-length": Seen.CONTENT_LENGTH,
           b"transfer-encoding": Seen.TRANSFER_ENCODING, b"expect": Seen.EXPECT,
@@ -131,7 +132,7 @@ def scan(buffer: bytes, start: int, heads_max: int, limits: Limits,
     # Consecutive requests of one client mostly carry the same fields; comparing them with the
     # last ones costs 30 ns, looking for the governing ones 500.
     last_section = None
-    seen = Seen(0)
+    seen = 0
     while len(heads) < heads_max:
         match = None if resume else _HEAD(buffer, start)
         if match is not None and match.end() - start <= small:
@@ -168,14 +169,14 @@ def scan(buffer: bytes, start: int, heads_max: int, limits: Limits,
     return Scanned(heads, start, None, None)
 
 
-def governing(section: bytes) -> Seen:
+def governing(section: bytes) -> int:
     """Which of the fields that govern the connection stand in ``section``."""
     section = section.lower()
     hosts = section.count(b"\nhost:")
-    seen = Seen(0)
+    seen = 0
     if hosts:
         seen = Seen.HOST if hosts == 1 and _HOST(section) else Seen.HOST_FAULT
-    for name in _GOVERNING.findall(section):
+    for name in _GOVERNING(section):
         seen |= _FLAGS[name]
     return seen
 

@@ -25,7 +25,6 @@ from japronto.messages import (
     Event,
     Expects,
     RequestHead,
-    Seen,
     Violation,
 )
 from japronto.pure.chunked import TOO_LARGE, ChunkedDecoder
@@ -154,7 +153,7 @@ class Parser:
         self._decoder = None
         self._mode = _Mode.HEAD if self._persistent else _Mode.FINISHED
 
-    def _judge(self, head: RequestHead, seen: Seen, events: list[Event], buffer: bytes,
+    def _judge(self, head: RequestHead, seen: int, events: list[Event], buffer: bytes,
                at: int) -> int:
         """Frame the last head that was scanned; take its content if all of it is there.
 
