@@ -1,0 +1,331 @@
+"""How coroutines are driven: at once, isolated from each other, and as ordinary tasks once they wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from japronto.server import new_loop
+from japronto.tasks import Runner
+
+VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
+
+
+class Outcomes(list[tuple[Any, Any, BaseException | None]]):
+    """What ``done`` was called with."""
+
+    def __call__(self, given: Any, result: Any, error: BaseException | None) -> None:
+        self.append((given, result, error))
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
+    loop = new_loop(request.param)
+    complaints: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    yield loop
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left))
+    loop.close()
+    gc.collect()
+    assert complaints == []
+
+
+@pytest.fixture
+def runner(loop: asyncio.AbstractEventLoop) -> Iterator[Runner]:
+    runner = Runner(loop)
+    yield runner
+    runner.close()
+    loop.run_until_complete(asyncio.sleep(0))
+    assert asyncio.all_tasks(loop) == set()
+
+
+@pytest.fixture
+def called(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], Any]], Any]:
+    """Call a function from the loop, outside of any task, as a protocol would be."""
+    def call(function: Callable[[], Any]) -> Any:
+        results: list[Any] = []
+
+        def callback() -> None:
+            try:
+                results.append(function())
+            finally:
+                loop.stop()
+
+        loop.call_soon(callback)
+        loop.run_forever()
+        return results[0]
+
+    return call
+
+
+Called = Callable[[Callable[[], Any]], Any]
+
+
+async def quick() -> str:
+    return "quick"
+
+
+def test_a_coroutine_that_does_not_wait_is_over_when_run_returns(runner: Runner, called: Called) -> None:
+    done = Outcomes()
+    assert called(lambda: (runner.run(quick(), 1, done), list(done))) == (None, [(1, "quick", None)])
+
+
+def test_one_that_waits_goes_on_as_a_task(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                          called: Called) -> None:
+    done = Outcomes()
+    steps = []
+
+    async def waits() -> str:
+        steps.append(asyncio.current_task())
+        await asyncio.sleep(0)  # yields nothing
+        steps.append(asyncio.current_task())
+        await asyncio.sleep(0.001)
+        steps.append(asyncio.current_task())
+        async with asyncio.timeout(60):
+            await asyncio.sleep(0.001)
+        return "waited"
+
+    task = called(lambda: runner.run(waits(), 2, done))
+    assert (steps, done) == ([task], [])
+    loop.run_until_complete(task)
+    assert (steps, done) == ([task] * 3, [(2, "waited", None)])
+
+
+def test_exceptions_at_once_and_later(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                      called: Called) -> None:
+    done = Outcomes()
+
+    async def fails(late: bool) -> None:
+        if late:
+            await asyncio.sleep(0)
+        raise LookupError("planned")
+
+    assert called(lambda: runner.run(fails(False), 1, done)) is None
+    loop.run_until_complete(called(lambda: runner.run(fails(True), 2, done)))
+    assert [(given, result, repr(error)) for given, result, error in done] == [
+        (1, None, "LookupError('planned')"), (2, None, "LookupError('planned')")]
+
+
+def test_what_is_waited_for_may_fail(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                     called: Called) -> None:
+    done, future = Outcomes(), loop.create_future()
+
+    async def waits() -> str:
+        try:
+            await future
+        except LookupError:
+            return "caught"
+        return "missed"
+
+    task = called(lambda: runner.run(waits(), None, done))
+    loop.call_soon(future.set_exception, LookupError())
+    loop.run_until_complete(task)
+    assert done == [(None, "caught", None)]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3], ids="after {} turns of the loop".format)
+def test_cancelling_reaches_the_clean_up_code(loop: asyncio.AbstractEventLoop, runner: Runner, called: Called,
+                                              turns: int) -> None:
+    """Also when the task has not taken a step of its own yet."""
+    done = Outcomes()
+    cleaned_up = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            cleaned_up.append(True)
+
+    task = called(lambda: runner.run(waits(), 1, done))
+    for _ in range(turns):
+        loop.run_until_complete(asyncio.sleep(0))
+    task.cancel()
+    loop.run_until_complete(asyncio.wait([task]))
+    assert cleaned_up == [True]
+    assert [(given, type(error)) for given, _, error in done] == [(1, asyncio.CancelledError)]
+
+
+def test_a_coroutine_may_refuse_to_be_cancelled(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                                called: Called) -> None:
+    done = Outcomes()
+
+    async def stubborn() -> str:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+        return "still here"
+
+    task = called(lambda: runner.run(stubborn(), None, done))
+    task.cancel()
+    loop.run_until_complete(task)
+    assert done == [(None, "still here", None)]
+
+
+def test_many_at_once(loop: asyncio.AbstractEventLoop, runner: Runner, called: Called) -> None:
+    done = Outcomes()
+
+    async def waits(number: int) -> int:
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        return number
+
+    tasks = called(lambda: [runner.run(waits(number), number, done) for number in range(100)])
+    assert [task is None for task in tasks] == [number % 5 == 0 for number in range(100)]
+    loop.run_until_complete(asyncio.wait([task for task in tasks if task is not None]))
+    assert sorted(result for _, result, _ in done) == list(range(100))
+
+
+def test_no_context_leaks_from_one_to_the_next(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                               called: Called) -> None:
+    async def sets(wait: bool) -> str:
+        before = VARIABLE.get()
+        VARIABLE.set("set")
+        if wait:
+            await asyncio.sleep(0)
+            assert VARIABLE.get() == "set"
+        return before
+
+    done = Outcomes()
+    for wait in (False, False, True, True, False):
+        task = called(lambda wait=wait: runner.run(sets(wait), None, done))
+        if task is not None:
+            loop.run_until_complete(task)
+    assert [result for _, result, _ in done] == ["unset"] * 5
+    assert VARIABLE.get() == "unset"
+
+
+def test_who_keeps_data_by_task_finds_none_of_another(runner: Runner, called: Called) -> None:
+    by_task: dict[Any, str] = {}
+    by_weak_task: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+    async def keeps(store: Any, value: str) -> str:
+        task = asyncio.current_task()
+        before: str = store.get(task, "nothing")
+        store[task] = value
+        return before
+
+    done = Outcomes()
+    for store in (by_task, by_weak_task):
+        called(lambda store=store: [runner.run(keeps(store, str(number)), None, done) for number in range(3)])
+    assert [result for _, result, _ in done] == ["nothing"] * 6
+
+
+def test_one_that_cancels_itself_does_not_cancel_the_next(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                                          called: Called) -> None:
+    async def cancels_itself() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        return "went on"
+
+    async def waits() -> str:
+        await asyncio.sleep(0)
+        return "waited"
+
+    done = Outcomes()
+    called(lambda: runner.run(cancels_itself(), None, done))
+    loop.run_until_complete(called(lambda: runner.run(waits(), None, done)))
+    assert [result for _, result, _ in done] == ["went on", "waited"]
+
+
+def test_quick_ones_share_a_driver(runner: Runner, called: Called) -> None:
+    """That is what it is for."""
+    seen = []
+
+    async def looks() -> None:
+        seen.append(id(asyncio.current_task()))
+
+    called(lambda: [runner.run(looks(), None, Outcomes()) for _ in range(5)])
+    assert len(set(seen)) == 1
+
+
+def test_within_a_task_the_first_step_is_taken_later(loop: asyncio.AbstractEventLoop, runner: Runner) -> None:
+    done = Outcomes()
+
+    async def outer() -> None:
+        current = asyncio.current_task()
+        task = runner.run(quick(), 1, done)
+        assert done == []
+        assert asyncio.current_task() is current
+        assert task is not None
+        await task
+
+    loop.run_until_complete(outer())
+    assert done == [(1, "quick", None)]
+
+
+def test_no_task_is_current_afterwards(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                       called: Called) -> None:
+    async def fails() -> None:
+        raise LookupError
+
+    def run() -> Any:
+        runner.run(quick(), None, Outcomes())
+        runner.run(fails(), None, Outcomes())
+        return asyncio.current_task(loop)
+
+    assert called(run) is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_is_not_swallowed(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                                error: type[BaseException]) -> None:
+    async def ends() -> None:
+        raise error
+
+    done = Outcomes()
+    loop.call_soon(lambda: runner.run(ends(), None, done))
+    with pytest.raises(error):
+        loop.run_forever()
+    assert done == []
+    assert asyncio.current_task(loop) is None
+
+
+def test_nothing_is_left_for_the_collector(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                           called: Called) -> None:
+    async def waits() -> None:
+        await asyncio.sleep(0)
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise LookupError
+
+    def serve() -> None:
+        for make in (quick, waits, fails):
+            task = called(lambda make=make: runner.run(make(), None, lambda *_: None))
+            if task is not None:
+                loop.run_until_complete(asyncio.wait([task]))
+
+    serve()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            serve()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_somebody_who_cancels_all_tasks_does_no_harm(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                                     called: Called) -> None:
+    done = Outcomes()
+    called(lambda: runner.run(quick(), 1, done))
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    assert called(lambda: runner.run(quick(), 2, done)) is None
+    loop.run_until_complete(called(lambda: runner.run(asyncio.sleep(0, "waited"), 3, done)))
+    assert [result for _, result, _ in done] == ["quick", "quick", "waited"]
