@@ -1,7 +1,10 @@
 """2. Asynchronous handlers: waiting without holding up anybody else.
 
 A plain function must be quick, since nothing else happens while it runs.  A coroutine function
-may wait: while it does, the same worker answers other requests.
+may wait: while it does, the same worker answers other requests::
+
+    python examples/asynchronous.py
+    curl http://127.0.0.1:8080/async
 """
 
 import asyncio
@@ -27,7 +30,7 @@ sleepers = []
 # One request may wait for another.  This one is answered when somebody asks for /wake.
 # When its client goes away instead, the coroutine is cancelled, and `finally` still runs.
 async def sleep(request):
-    sleeper = asyncio.get_event_loop().create_future()
+    sleeper = asyncio.get_running_loop().create_future()
     sleepers.append(sleeper)
     try:
         await sleeper

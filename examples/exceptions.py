@@ -2,7 +2,10 @@
 
 An exception that nobody handles is logged and answered with 500.  ``add_error_handler`` turns
 exceptions of a type, and of the types derived from it, into answers of your own.  The first
-handler that fits is the one that is called.
+handler that fits is the one that is called::
+
+    python examples/exceptions.py
+    curl http://127.0.0.1:8080/cat
 """
 
 from japronto import Application, RouteNotFoundException

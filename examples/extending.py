@@ -1,7 +1,10 @@
 """7. Extending the request: methods, properties and callbacks of your own.
 
 What many handlers need of a request can be given a name once, and then reads as if it had always
-been there.  It belongs to this application; other applications in the process do not see it.
+been there.  It belongs to this application; other applications in the process do not see it::
+
+    python examples/extending.py
+    curl -H 'Host: api.example' http://127.0.0.1:8080/
 """
 
 from japronto import Application

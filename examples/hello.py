@@ -1,8 +1,10 @@
 """1. Hello: the smallest application.
 
 A handler is a function that takes a request and returns a response.  The router says which
-handler answers which path.  Start it with ``japronto --app-dir examples hello:app`` or with
-``python examples/hello.py``, then run ``curl http://127.0.0.1:8080/``.
+handler answers which path::
+
+    python examples/hello.py
+    curl http://127.0.0.1:8080/
 """
 
 from japronto import Application
@@ -16,5 +18,7 @@ app = Application()
 app.router.add_route("/", hello)
 
 
+# Under this condition, the file can also be imported: by a test, or by `japronto hello:app`.
+# With debug=True, clients are shown the traceback of a handler that failed: not for strangers.
 if __name__ == "__main__":
-    app.run()
+    app.run(debug=True)

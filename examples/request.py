@@ -1,7 +1,10 @@
 """4. The request: what a handler can know about it.
 
 Everything is decoded when it is asked for and not before, so what a handler does not use costs
-nothing.
+nothing::
+
+    python examples/request.py
+    curl -F name=Ida -F photo=@examples/request.py http://127.0.0.1:8080/form
 """
 
 from json import JSONDecodeError

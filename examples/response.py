@@ -1,7 +1,10 @@
 """5. The response: status code, content, fields and cookies.
 
 A response takes its content from one of ``text``, ``body`` and ``json``; each has a media type that
-suits it, and ``mime_type`` sets another one.
+suits it, and ``mime_type`` sets another one::
+
+    python examples/response.py
+    curl -i http://127.0.0.1:8080/cookies
 """
 
 from http.cookies import SimpleCookie

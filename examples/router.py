@@ -1,6 +1,9 @@
 """3. The router: which handler answers which request.
 
-Routes are tried in the order in which they were added, and the first that matches wins.
+Routes are tried in the order in which they were added, and the first that matches wins::
+
+    python examples/router.py
+    curl http://127.0.0.1:8080/planets/mars/moons/phobos
 """
 
 from japronto import Application

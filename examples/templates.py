@@ -2,16 +2,19 @@
 
 Japronto has no templates of its own, and needs none: a page is text of the type text/html.
 Templates are loaded once, when the program starts.  ``autoescape`` makes what comes from clients
-harmless.
+harmless::
+
+    python examples/templates.py
+    curl 'http://127.0.0.1:8080/?name=Ida'
 """
 
-import os.path
+from pathlib import Path
 
-from japronto import Application
 from jinja2 import Environment, FileSystemLoader
 
-pages = Environment(autoescape=True, loader=FileSystemLoader(
-    os.path.join(os.path.dirname(__file__), "pages")))
+from japronto import Application
+
+pages = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent / "pages"))
 greeting = pages.get_template("greeting.html")
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import os
 import platform
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -31,10 +33,34 @@ EPILOG = """\
 A size may end in k, m or g for KiB, MiB or GiB. Behind every option stands an environment
 variable, JAPRONTO_IDLE_SECONDS behind --idle-seconds; the command line wins. JAPRONTO_BACKEND
 chooses the implementation: auto or pure.
-Exit codes: 0 stopped when told to, 2 a wrong command, 3 the server could not start."""
+Exit codes: 0 stopped when told to, 1 stopped by a second signal before it was done, 2 a wrong
+command, 3 the server could not start."""
 
 PREFIX = "JAPRONTO_"
 OTHER_VARIABLES = frozenset({"JAPRONTO_BACKEND"})
+
+ELSEWHERE: Final = {word: hint for hint, words in {
+    "several workers need a later version of Japronto":
+        "--workers --worker-num --worker-class --processes --threads -w -k",
+    "reloading needs a later version of Japronto": "--reload --reload-dir --auto-reload",
+    "TLS and HTTP/2 are for a proxy in front":
+        "--ssl-keyfile --ssl-certfile --ssl-certificate --keyfile --certfile --http",
+    "use --host and --port, or --uds": "--bind --listen --address -b -l",
+    "use --port": "-p",
+    "use --uds": "--socket --unix-socket",
+    "use --app-dir": "--chdir --working-dir",
+    "use --access-log": "--access-logfile",
+    "use --idle-seconds": "--keep-alive --timeout-keep-alive",
+    "use --drain-seconds": "--graceful-timeout --timeout-graceful-shutdown",
+    "use --request-line-bytes": "--limit-request-line",
+    "use --fields": "--limit-request-fields",
+    "use --field-line-bytes": "--limit-request-field-size",
+    "start the file with python": "--script",
+    "use --version": "-V -v version",
+    "use --help": "help",
+    "name the application alone, such as japronto hello:app": "run serve start",
+}.items() for word in words.split()}
+"""What other servers, or the Japronto of 2017, have: a hint for those who come from there."""
 
 COUNT_MAX: Final = 2**31 - 1
 """What fits the C int of ``listen(2)``; no count makes sense beyond it."""
@@ -124,7 +150,7 @@ def _host(text: str) -> str:
 
 
 def _path(text: str) -> str:
-    if not text:
+    if not text or text.startswith("unix:"):
         raise ValueError("must be a path")
     return text
 
@@ -210,12 +236,7 @@ def argument_parser() -> argparse.ArgumentParser:
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """Read the command line and the environment behind it."""
     given, rest = argument_parser().parse_known_args(arguments)
-    for word in rest:
-        flag = word.partition("=")[0]
-        if flag.startswith("-"):
-            flags = ["--help", "--version", *(option.flag for option in OPTIONS)]
-            raise UsageError(f"there is no option {flag}{near(flag, flags)}")
-        raise UsageError(f"{word} is one too many; japronto serves one application")
+    _refuse(given.target, rest)
     values: dict[str, Any] = {}
     said_by: dict[str, str] = {}
     for option in OPTIONS:
@@ -231,6 +252,26 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
             raise UsageError(f"{source} {error}; it is {text!r}") from None
     _choose_socket(values, said_by)
     return Settings(given.target, given.version, values)
+
+
+def _refuse(target: str | None, rest: Sequence[str]) -> None:
+    """What was given and means nothing."""
+    if target in ELSEWHERE:
+        raise UsageError(f"there is no command {target}; {ELSEWHERE[target]}")
+    for word in rest:
+        if word.startswith("-"):
+            flag = word.partition("=")[0] if word.startswith("--") else word[:2]
+            flags = ["--help", "--version", *(option.flag for option in OPTIONS)]
+            raise UsageError(f"there is no option {flag}{_elsewhere(flag) or near(flag, flags)}")
+        if port := re.fullmatch(r":?(\d+)", word):
+            raise UsageError(f"{word} is one too many; add --port {port[1]} for the port")
+        raise UsageError(f"{word} is one too many; japronto serves one application")
+
+
+def _elsewhere(flag: str) -> str | None:
+    """The end of a sentence about an option that other servers have."""
+    hint = ELSEWHERE.get(flag.replace("_", "-"))
+    return hint and f"; {hint}"
 
 
 def _choose_socket(values: dict[str, Any], said_by: dict[str, str]) -> None:
@@ -251,15 +292,16 @@ def _choose_socket(values: dict[str, Any], said_by: dict[str, str]) -> None:
 
 
 def stray_variables(environ: Mapping[str, str]) -> list[str]:
-    """A sentence for each variable that looks like a mistyped one of Japronto's."""
+    """A sentence for each variable that looks like a mistyped one, or like one of a later version."""
     known = {option.variable for option in OPTIONS} | OTHER_VARIABLES
     sentences = []
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
-            hint = near(name.removeprefix(PREFIX), (other.removeprefix(PREFIX) for other in known))
+            word = name.removeprefix(PREFIX)
+            meant = near(word, (other.removeprefix(PREFIX) for other in known))
+            hint = _elsewhere(f"--{word.lower()}") or meant.replace("mean ", f"mean {PREFIX}")
             if hint:
-                sentences.append(f"{name} in the environment means nothing"
-                                 f"{hint.replace('mean ', 'mean ' + PREFIX)}")
+                sentences.append(f"{name} in the environment means nothing{hint}")
     return sentences
 
 
@@ -272,7 +314,7 @@ def version(loop: str) -> str:
 
 def application(settings: Settings) -> Application:
     """The application that the command names, with the bounds that were given put in place."""
-    if settings.target is None:
+    if not settings.target:
         raise UsageError("name the application to serve, such as japronto hello:app, or try japronto demo")
     if settings.target == "demo":
         from japronto import demo  # noqa: PLC0415 - no other program needs it
@@ -284,11 +326,15 @@ def application(settings: Settings) -> Application:
     app.limits = dataclasses.replace(app.limits, **settings.of(Limits))
     app.timeouts = dataclasses.replace(app.timeouts, **settings.of(Timeouts))
     app.debug = settings.values.get("debug", app.debug)
+    if not settings.values.get("access_log", True):
+        app.log_request = None
     return app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
+    _open_standard_streams()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Process 1 of a container has no other.
     debug = False
     try:
         settings = parse(sys.argv[1:] if arguments is None else arguments, os.environ)
@@ -299,14 +345,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(version(settings.values.get("loop", "auto")))  # noqa: T201 - what was asked for
             return 0
         app = application(settings)
+        if isinstance(sys.stdout, io.TextIOWrapper):  # Lines of the access log are for reading now.
+            sys.stdout.reconfigure(line_buffering=True)
         return serve(app, ServerConfig(**{**settings.of(ServerConfig), "debug": app.debug}))
     except (UsageError, StartError) as error:
         if debug and error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
         _say(str(error))
         return 2 if isinstance(error, UsageError) else 3
-    except KeyboardInterrupt:  # while the application was imported; a running server takes it itself
-        return 130
+    except KeyboardInterrupt:  # A signal ahead of serving; a server that runs takes them itself.
+        return 0
+
+
+def _open_standard_streams() -> None:
+    """Open those that the caller has closed, since the first sockets would get their numbers.
+
+    Then whatever wrote to standard error would write to a client, and uvloop refuses to close them.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(descriptor, "w", closefd=False))  # noqa: SIM115 - as long as the process
 
 
 def _say(sentence: str) -> None:

@@ -1,8 +1,8 @@
 """Finds the application that a command line names: ``module:app``, or ``module.app`` as in 2017.
 
 Whatever is wrong becomes one sentence.  It is a :class:`UsageError` when the name is wrong, and a
-:class:`StartError` when the user's own code failed; that one has the exception as its cause, with
-the traceback cut down to the user's own calls.
+:class:`StartError` when the program's own code failed; that one says where, and has the exception
+as its cause, with the traceback cut down to the program's own calls.
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, Final
 
 from japronto.app import Application
 from japronto.errors import StartError, UsageError
 from japronto.routing import Router
+
+PACKAGE: Final = str(Path(__file__).parent)
+MACHINERY: Final = (PACKAGE, importlib.__file__, "<frozen importlib")
+"""How the files begin that call the program."""
+LIBRARIES: Final = (PACKAGE, sysconfig.get_path("stdlib"), "<frozen")
+"""How the files begin that the program calls; packages that were installed may lie anywhere."""
 
 
 def load(target: str, *, app_dir: str = ".", factory: bool = False) -> Application:
@@ -37,7 +44,7 @@ def load(target: str, *, app_dir: str = ".", factory: bool = False) -> Applicati
         module = _module(module_name, place)
         found = _attribute(module, module_name, attribute, place)
         if factory:
-            found = _made(found, target, place)
+            found = _made(found, target)
     if not isinstance(found, Application):
         raise UsageError(f"{target} {_what(found, factory)}")
     return found
@@ -45,25 +52,40 @@ def load(target: str, *, app_dir: str = ".", factory: bool = False) -> Applicati
 
 def near(word: str, words: Iterable[str]) -> str:
     """The end of a sentence about a ``word`` that does not exist: what was meant, perhaps."""
-    matches = difflib.get_close_matches(word, list(words), n=1)
-    return f"; did you mean {matches[0]}?" if matches else ""
+    # Without the dashes of an option, which would make any two of them look alike.
+    known = {other.lstrip("-").lower(): other for other in words}
+    matches = difflib.get_close_matches(word.lstrip("-").lower(), known, n=1)
+    return f"; did you mean {known[matches[0]]}?" if matches else ""
 
 
 def _split(target: str) -> tuple[str, str]:
-    name = target.partition(":")[0]
-    if "/" in name or name.endswith(".py"):
-        path = PurePath(name)
-        directory = "" if path.parent == PurePath() else f"--app-dir {path.parent} "
-        raise UsageError(f"{name} is a path; name the module and the application in it, "
-                         f"such as japronto {directory}{path.stem}:app")
-    module_name, _, attribute = target.partition(":") if ":" in target else target.rpartition(".")
-    if not module_name and ":" not in target:
-        raise UsageError(f"{target} names a module alone; name the application in it too, "
-                         f"such as {target}:app")
-    if not all(module_name.split(".")) or not all(attribute.split(".")):
+    name, colon, attribute = target.partition(":")
+    if "/" in name or name.endswith(".py") or name in (".", ".."):
+        raise _path(name, attribute or "app")
+    if not colon:
+        name, _, attribute = target.rpartition(".")
+        if not name:
+            raise UsageError(f"{target} names a module alone; name the application in it too, such as "
+                             f"{target}:app")
+    function, call, _ = attribute.partition("(")
+    if call:
+        raise UsageError(f"{target} is a call; name the function alone, and add --factory: "
+                         f"japronto --factory {name}:{function}")
+    if not all(name.split(".")) or not all(map(str.isidentifier, attribute.split("."))):
         raise UsageError(f"{target} does not name an application; "
                          "that takes a module and a name in it, such as hello:app")
-    return module_name, attribute
+    return name, attribute
+
+
+def _path(name: str, attribute: str) -> UsageError:
+    """What to say of a path where a module should be."""
+    path = PurePath(name)
+    if path.suffix != ".py" and Path(name).is_dir():
+        return UsageError(f"{name} is a directory; name a module in it, and the application in that, "
+                          f"such as japronto --app-dir {name} hello:app")
+    directory = "" if path.parent == PurePath() else f"--app-dir {path.parent} "
+    return UsageError(f"{name} is a path; name the module and the application in it, "
+                      f"such as japronto {directory}{path.stem}:{attribute}")
 
 
 def _module(name: str, place: Path) -> ModuleType:
@@ -80,7 +102,7 @@ def _module(name: str, place: Path) -> ModuleType:
                         for module in pkgutil.iter_modules(paths)]
             raise UsageError(f"there is no module {error.name} in {place} nor where Python looks for others"
                              f"{near(error.name, siblings)}") from None
-        raise _failure(error, calls, place, f"{name} cannot be imported") from error
+        raise failure(error, f"{name} cannot be imported") from error
 
 
 def _attribute(module: ModuleType, module_name: str, path: str, place: Path) -> Any:
@@ -89,32 +111,35 @@ def _attribute(module: ModuleType, module_name: str, path: str, place: Path) -> 
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise _no_attribute(module, module_name, path, found, name) from None
+            raise _no_attribute(module, module_name, path, found, name, place) from None
         except Exception as error:
-            calls = _own_calls(error.__traceback__)
-            raise _failure(error, calls, place, f"{module_name}:{path} cannot be had") from error
+            raise failure(error, f"{module_name}:{path} cannot be had") from error
     return found
 
 
-def _no_attribute(module: ModuleType, module_name: str, path: str,
-                  owner: object, name: str) -> UsageError:
+def _no_attribute(module: ModuleType, module_name: str, path: str, owner: object, name: str,
+                  place: Path) -> UsageError:
     as_module = f"{module_name}.{path}"
     if hasattr(module, "__path__") and "." not in path and importlib.util.find_spec(as_module):
         return UsageError(f"{as_module} is a module; name the application in it too, "
                           f"such as {as_module}:app")
     if owner is not module:
-        return UsageError(f"{module_name}:{path} does not exist, since what is ahead of {name} has none"
-                          f"{near(name, dir(owner))}")
+        ahead = path.partition(f".{name}")[0]
+        return UsageError(f"there is no {name} in {module_name}:{ahead}{near(name, dir(owner))}")
+    kind = "a directory without __init__.py" if hasattr(module, "__path__") else "a built-in one"
+    file = getattr(module, "__file__", None) or kind
     applications = [known for known, value in vars(module).items() if isinstance(value, Application)]
-    if applications:
+    hidden = place / f"{module_name}.py"
+    if hidden.is_file() and file != str(hidden):
+        hint = f"; {hidden} has a name that is taken, so rename it"
+    elif applications:
         hint = near(name, applications) or f"; there is {module_name}:{applications[0]}"
     else:
         hint = near(name, dir(module))
-    return UsageError(f"there is no {name} in the module {module_name} "
-                      f"({getattr(module, '__file__', None) or 'a built-in one'}){hint}")
+    return UsageError(f"there is no {name} in the module {module_name} ({file}){hint}")
 
 
-def _made(factory: Any, target: str, place: Path) -> Any:
+def _made(factory: Any, target: str) -> Any:
     if isinstance(factory, Application):
         raise UsageError(f"{target} is an application already; leave --factory out")
     if not callable(factory):
@@ -131,8 +156,7 @@ def _made(factory: Any, target: str, place: Path) -> Any:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        calls = _own_calls(error.__traceback__)
-        raise _failure(error, calls, place, f"the factory {target} failed") from error
+        raise failure(error, f"the factory {target} failed") from error
     if inspect.iscoroutine(made):
         made.close()
         raise UsageError(f"{target} is a coroutine function; a factory must be a plain function")
@@ -186,23 +210,21 @@ def _run_refused(target: str) -> Iterator[None]:
 
 
 def _own_calls(calls: TracebackType | None) -> TracebackType | None:
-    """The part of a traceback that lies in the user's own modules and what they call."""
-    machinery = (__file__, importlib.__file__, "<frozen importlib")
-    while calls is not None and calls.tb_frame.f_code.co_filename.startswith(machinery):
+    """A traceback from the program's first call on."""
+    while calls is not None and calls.tb_frame.f_code.co_filename.startswith(MACHINERY):
         calls = calls.tb_next
     return calls
 
 
-def _failure(error: BaseException, calls: TracebackType | None, place: Path, what: str) -> StartError:
-    """What to tell of an exception in the user's code: where it is, and its last line.
+def failure(error: BaseException, what: str) -> StartError:
+    """What to tell of an exception in the program's code: its last line, and where to look first.
 
-    The innermost call in a file below ``place`` is where to look first; an installed package
-    may lie there too, in a virtual environment.
+    That is the innermost call in a file of the program, and not in a library that it uses.
     """
-    error.__traceback__ = calls
+    error.__traceback__ = calls = _own_calls(error.__traceback__)
     where = [(call.filename, call.lineno) for call in traceback.extract_tb(calls)]
-    own = [(name, line) for name, line in where
-           if Path(name).is_relative_to(place) and "site-packages" not in Path(name).parts]
+    own = [(name, line) for name, line in where if not name.startswith(LIBRARIES)
+           and {"site-packages", "dist-packages"}.isdisjoint(Path(name).parts)]
     said = str(error)
     if isinstance(error, SyntaxError) and error.filename:
         own, said = [(error.filename, error.lineno)], error.msg

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -32,11 +32,33 @@ def _environment(extra: dict[str, str]) -> dict[str, str]:
 COMMAND = (sys.executable, "-W", "error", "-m", "japronto")
 
 
-def japronto(directory: Path, *arguments: str, **environment: str) -> Done:
+def japronto(directory: Path, *arguments: str, python: Sequence[str] = COMMAND, **environment: str) -> Done:
     """Run the command in ``directory`` until it ends."""
-    done = subprocess.run((*COMMAND, *arguments), cwd=directory, env=_environment(environment), text=True,
+    done = subprocess.run((*python, *arguments), cwd=directory, env=_environment(environment), text=True,
                           stdin=subprocess.DEVNULL, capture_output=True, timeout=WAIT_SECONDS, check=False)
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def start(directory: Path, *arguments: str, python: Sequence[str] = COMMAND,
+          **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the command in ``directory`` while the body runs; it writes to the file ``stderr`` there."""
+    with (directory / "stderr").open("w") as stream, subprocess.Popen(
+            (*python, *arguments), cwd=directory, env=_environment(environment), text=True,
+            stdin=subprocess.DEVNULL, stdout=stream, stderr=stream) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for what a process that runs brings about."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert process.poll() is None, "the process has ended"
+        assert time.monotonic() < deadline, "the process has not done what it should"
+        time.sleep(0.01)
 
 
 class Serving(NamedTuple):
@@ -54,17 +76,8 @@ class Serving(NamedTuple):
 def serving(directory: Path, *arguments: str, **environment: str) -> Iterator[Serving]:
     """Run the command in ``directory`` while the body runs; then it must drain and exit with 0."""
     errors = directory / "stderr"
-    with errors.open("w") as stream, subprocess.Popen(
-            (*COMMAND, *arguments), cwd=directory, env=_environment(environment), text=True,
-            stdin=subprocess.DEVNULL, stdout=stream, stderr=stream) as process:
-        try:
-            deadline = time.monotonic() + WAIT_SECONDS
-            while "listening" not in errors.read_text():
-                assert process.poll() is None, errors.read_text()
-                assert time.monotonic() < deadline, "the server does not listen"
-                time.sleep(0.01)
-            yield Serving(process, errors.read_text())
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(WAIT_SECONDS) == 0, errors.read_text()
-        finally:
-            process.kill()
+    with start(directory, *arguments, **environment) as process:
+        until(lambda: "listening" in errors.read_text(), process)
+        yield Serving(process, errors.read_text())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_SECONDS) == 0, errors.read_text()

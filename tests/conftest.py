@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from collections.abc import Callable
 import pytest
 
-from japronto.interfaces import Parser
-from japronto.limits import Limits
+from japronto.backend import VARIABLE, Backend, active
+
+BACKENDS = ("pure",)
+"""The backends that must be there.  One that is named here and cannot be had fails; nothing is skipped.
+``conformance/test_backend.py`` fails when ``japronto.backend`` has one that is not named."""
 
 
-@dataclass
-class Backend:
-    parser: Callable[[Limits], Parser]
-
-@pytest.fixture(params=["pure"])
-def backend(request):
-    from japronto.pure.parser import Parser
-    return Backend(Parser)
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """Each backend in turn, chosen as a user chooses it."""
+    monkeypatch.setenv(VARIABLE, request.param)
+    return active()

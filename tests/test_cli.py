@@ -6,11 +6,13 @@ import dataclasses
 import http.client
 import platform
 import re
+import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
-from command import Done, japronto, serving
+from command import COMMAND, WAIT_SECONDS, Done, japronto, serving, start, until
 
 import japronto as package
 from japronto import cli
@@ -146,6 +148,8 @@ def test_stray_variables() -> None:
     names = ("JAPRONTO_PROT", "JAPRONTO_PORT", "JAPRONTO_BACKEND", "JAPRONTO_DATABASE", "PROT")
     sentence = "JAPRONTO_PROT in the environment means nothing; did you mean JAPRONTO_PORT?"
     assert cli.stray_variables(dict.fromkeys(names, "1")) == [sentence]
+    assert cli.stray_variables({"JAPRONTO_WORKERS": "4"}) == [
+        "JAPRONTO_WORKERS in the environment means nothing; several workers need a later version of Japronto"]
 
 
 def test_a_unix_socket_and_an_address_exclude_each_other() -> None:
@@ -180,16 +184,41 @@ def test_a_unix_socket_and_an_address_exclude_each_other() -> None:
      "--host must be an address or a name, such as 127.0.0.1, ::1 or 0.0.0.0; it is 'http://x'"),
     (["--host", ""], "--host must be an address or a name, such as 127.0.0.1, ::1 or 0.0.0.0; it is ''"),
     (["--uds", ""], "--uds must be a path; it is ''"),
+    (["--uds", "unix:/run/s"], "--uds must be a path; it is 'unix:/run/s'"),
     (["--debug=1"], "--debug takes no value; leave out what follows the ="),
     (["--prot", "80"], "there is no option --prot; did you mean --port?"),
     (["--idle_seconds=5"], "there is no option --idle_seconds; did you mean --idle-seconds?"),
     (["--zzz"], "there is no option --zzz"),
-    (["-p", "80"], "there is no option -p"),
+    (["-x", "80"], "there is no option -x"),
+    (["--", "a:b", "-"], "there is no option -"),
     (["--por", "80"], "there is no option --por; did you mean --port?"),
+    (["--no-acces-log"], "there is no option --no-acces-log; did you mean --access-log?"),
     (["a:b", "c:d"], "c:d is one too many; japronto serves one application"),
+    (["a:b", "8000"], "8000 is one too many; add --port 8000 for the port"),
+    (["a:b", ":8000"], ":8000 is one too many; add --port 8000 for the port"),
+    # What other servers have, and the Japronto of 2017.
+    (["a:b", "--workers", "4"],
+     "there is no option --workers; several workers need a later version of Japronto"),
+    (["-w4", "a:b"], "there is no option -w; several workers need a later version of Japronto"),
+    (["--worker_num=4"], "there is no option --worker_num; several workers need a later version of Japronto"),
+    (["--reload", "a:b"], "there is no option --reload; reloading needs a later version of Japronto"),
+    (["-b", "0.0.0.0:80", "a:b"], "there is no option -b; use --host and --port, or --uds"),
+    (["-p", "80"], "there is no option -p; use --port"),
+    (["--timeout-keep-alive", "5"], "there is no option --timeout-keep-alive; use --idle-seconds"),
+    (["-V"], "there is no option -V; use --version"),
+    (["help"], "there is no command help; use --help"),
+    (["run", "a:b"], "there is no command run; name the application alone, such as japronto hello:app"),
 ])
 def test_mistakes(arguments: list[str], sentence: str) -> None:
     assert mistake(*arguments) == sentence
+
+
+def test_hints_lead_to_what_there_is() -> None:
+    help_text = cli.argument_parser().format_help()
+    named = {flag for hint in cli.ELSEWHERE.values() for flag in re.findall(r"--[\w-]+", hint)}
+    assert {"--idle-seconds", "--port", "--version"} <= named
+    assert named <= set(re.findall(r"--[\w-]+", help_text))
+    assert cli.ELSEWHERE.keys().isdisjoint(option.flag for option in cli.OPTIONS)
 
 
 @pytest.mark.parametrize("text", ["0", "0.0", "-1", "nan", "inf", "1e3", "75s", "31622401", "9" * 5000])
@@ -217,14 +246,33 @@ def test_help() -> None:
 
 
 def test_a_backend_that_does_not_exist(directory: Path) -> None:
-    for arguments in (["--version"], ["hello:app"]):
-        sentence = refused(japronto(directory, *arguments, JAPRONTO_BACKEND="fast"), 2)
-        assert "JAPRONTO_BACKEND" in sentence
+    for arguments in (["--version"], ["hello:app", "--port", "0"]):
+        assert refused(japronto(directory, *arguments, JAPRONTO_BACKEND="fast"), 2) == (
+            "JAPRONTO_BACKEND must be auto or pure; it is 'fast'")
+        assert refused(japronto(directory, *arguments, JAPRONTO_BACKEND="accel"), 2) == (
+            "JAPRONTO_BACKEND is accel, which this version does not have; set it to auto or pure")
+
+
+WITHOUT_UVLOOP = """
+import sys
+sys.modules["uvloop"] = None
+from japronto.cli import main
+sys.exit(main())
+"""
+
+
+def test_without_uvloop(directory: Path) -> None:
+    python = (sys.executable, "-W", "error", "-c", WITHOUT_UVLOOP)
+    assert japronto(directory, "--version", python=python).out.endswith(", loop asyncio\n")
+    for arguments in (["--version"], ["hello:app", "--port", "0"]):
+        assert refused(japronto(directory, *arguments, "--loop", "uvloop", python=python), 2) == (
+            "uvloop is not installed; pip install uvloop, or choose the loop asyncio")
 
 
 def test_no_application_named(directory: Path) -> None:
-    assert refused(japronto(directory), 2) == (
-        "name the application to serve, such as japronto hello:app, or try japronto demo")
+    for arguments in ([], [""]):
+        assert refused(japronto(directory, *arguments), 2) == (
+            "name the application to serve, such as japronto hello:app, or try japronto demo")
 
 
 def test_a_stray_variable_is_a_warning(directory: Path) -> None:
@@ -262,6 +310,7 @@ class Site:
 site = Site()
 """,
     "importing.py": "import no_such_library\n",
+    "deep.py": "import json\n\ndef f():\n    json.loads('{')\n\nf()\n",
     "failing.py": "x = 1\n\ndef f():\n    return 1 / 0\n\nf()\n",
     "wrong.py": "def f(:\n    pass\n",
     "leaving.py": "import sys\nsys.exit(3)\n",
@@ -270,6 +319,19 @@ site = Site()
     "running.py": "from japronto import Application\napp = Application()\napp.run(port=0)\n",
     "package/__init__.py": "class holder:\n    name = 'x'\n",
     "package/inner.py": "from japronto import Application\napp = Application()\n",
+    "plain/inner.py": "from japronto import Application\napp = Application()\n",
+    "hooks.py": """
+import sys
+from japronto import Application
+failing, leaving = Application(), Application()
+@failing.on_startup
+async def fail(app):
+    raise LookupError("no such database")
+@leaving.on_startup
+def leave(app):
+    sys.exit("enough")
+""",
+    "loops.py": "from japronto import Application\napp = Application()\napp.loop\n",
 }
 
 
@@ -297,21 +359,42 @@ $ japronto functions:zzz
 2: there is no zzz in the module functions (PLACE/functions.py); there is functions:application
 $ japronto peers.wsgy
 2: there is no wsgy in the module peers (PLACE/peers.py); did you mean wsgi?
+$ japronto PEERS:wsgi
+2: there is no module PEERS in PLACE nor where Python looks for others; did you mean peers?
+$ japronto plain:app
+2: there is no app in the module plain (a directory without __init__.py)
+$ japronto sys:app
+2: there is no app in the module sys (a built-in one)
 $ japronto package:holder.nam
-2: package:holder.nam does not exist, since what is ahead of nam has none; did you mean name?
+2: there is no nam in package:holder; did you mean name?
+$ japronto functions:application.x.y
+2: there is no x in functions:application
 $ japronto package.inner
 2: package.inner is a module; name the application in it too, such as package.inner:app
 $ japronto functions
 2: functions names a module alone; name the application in it too, such as functions:app
 $ japronto functions.py
 2: functions.py is a path; name the module and the application in it, such as japronto functions:app
-$ japronto some/where/hello.py:app
+$ japronto some/where/hello.py:site
 2: some/where/hello.py is a path; name the module and the application in it, such as japronto --app-dir
-   some/where hello:app
+   some/where hello:site
+$ japronto package/inner:app
+2: package/inner is a path; name the module and the application in it, such as japronto --app-dir
+   package inner:app
+$ japronto ./package
+2: ./package is a directory; name a module in it, and the application in that, such as japronto --app-dir
+   ./package hello:app
+$ japronto .
+2: . is a directory; name a module in it, and the application in that, such as japronto --app-dir . hello:app
 $ japronto functions:
 2: functions: does not name an application; that takes a module and a name in it, such as hello:app
 $ japronto .functions:app
 2: .functions:app does not name an application; that takes a module and a name in it, such as hello:app
+$ japronto functions:application:app
+2: functions:application:app does not name an application; that takes a module and a name in it, such as
+   hello:app
+$ japronto functions:make()
+2: functions:make() is a call; name the function alone, and add --factory: japronto --factory functions:make
 $ japronto functions:number
 2: functions:number is no japronto.Application; it is of type int
 $ japronto functions:make
@@ -345,6 +428,8 @@ $ japronto --factory functions:make_later
 $ japronto running:app
 2: running:app is in a module that calls app.run() when it is imported; put that call under if __name__ ==
    "__main__": or start the file with python instead
+$ japronto --loop asyncio loops:app
+2: the application has made a loop of uvloop already; do not ask for asyncio, or do not use app.loop so early
 $ japronto --app-dir nowhere functions:application
 2: there is no directory nowhere to look for applications in
 $ japronto --factory functions:fail
@@ -356,6 +441,9 @@ $ japronto importing:app
    PLACE/importing.py, line 1
 $ japronto failing:app
 3: failing cannot be imported: ZeroDivisionError: division by zero in PLACE/failing.py, line 4
+$ japronto deep:app
+3: deep cannot be imported: JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column
+   2 (char 1) in PLACE/deep.py, line 4
 $ japronto wrong:app
 3: wrong cannot be imported: SyntaxError: invalid syntax in PLACE/wrong.py, line 1
 $ japronto leaving:app
@@ -364,6 +452,8 @@ $ japronto lines:app
 3: lines cannot be imported: ValueError: one in PLACE/lines.py, line 1
 $ japronto lazy:app
 3: lazy:app cannot be had: RuntimeError: not today in PLACE/lazy.py, line 2
+$ japronto --port 0 hooks:failing
+3: a start-up hook failed: LookupError: no such database in PLACE/hooks.py, line 7
 """
 """Commands in the directory of the programs; the exit code, and the sentence on standard error."""
 
@@ -382,12 +472,32 @@ def test_what_cannot_be_served(programs: Path, arguments: str, code: int, senten
     assert refused(japronto(programs, *arguments.split()), code) == sentence.replace("PLACE", str(programs))
 
 
+def test_a_module_whose_name_is_taken(directory: Path) -> None:
+    """What the command ``japronto`` has imported already, from where Python looks first."""
+    (directory / "signal.py").write_text(HELLO)
+    command = (sys.executable, "-P", "-m", "japronto")
+    assert refused(japronto(directory, "signal:app", "--port", "0", python=command), 2) == (
+        f"there is no app in the module signal ({signal.__file__}); "
+        f"{directory}/signal.py has a name that is taken, so rename it")
+
+
 def test_debug_shows_the_users_part_of_the_traceback(programs: Path) -> None:
     done = japronto(programs, "--debug", "failing:app")
     assert done.code == 3
     assert done.error.startswith("Traceback (most recent call last):\n"
                                  f'  File "{programs}/failing.py", line 6, in <module>\n')
     assert "ZeroDivisionError: division by zero\njapronto: failing cannot be imported" in done.error
+
+
+def test_debug_shows_the_traceback_of_a_start_up_hook(programs: Path) -> None:
+    done = japronto(programs, "--debug", "--port", "0", "hooks:failing")
+    assert done.code == 3
+    assert done.error.startswith("Traceback (most recent call last):\n"
+                                 f'  File "{programs}/hooks.py", line 7, in fail\n')
+
+
+def test_a_start_up_hook_that_exits(programs: Path) -> None:
+    assert japronto(programs, "--port", "0", "hooks:leaving") == (1, "", "enough\n")
 
 
 # Serving
@@ -444,37 +554,132 @@ def test_debug_shows_tracebacks_to_clients(directory: Path, given: list[str], sh
     assert (b"ZeroDivisionError" in text) is shown
 
 
-def test_the_access_log(directory: Path) -> None:
+def test_the_access_log_is_written_line_by_line(directory: Path) -> None:
     with serving(directory, "hello:app", "--port", "0", "--access-log") as server:
         ask(server.port)
-    assert "GET" in (directory / "stderr").read_text()
+        line = (directory / "stderr").read_text().removeprefix(server.line)
+    assert line == "127.0.0.1 GET /\n"
+
+
+def test_no_access_log(directory: Path) -> None:
+    (directory / "logging_app.py").write_text(HELLO.replace("Application(", "Application(log_request=True, "))
+    with serving(directory, "logging_app:app", "--port", "0", "--no-access-log") as server:
+        ask(server.port)
+    assert (directory / "stderr").read_text() == server.line
 
 
 # What keeps a server from starting
 
 def test_a_port_that_is_taken(directory: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        sentence = refused(japronto(directory, "hello:app", "--port", port), 3)
-    assert port in sentence
+        port = taken.getsockname()[1]
+        assert refused(japronto(directory, "hello:app", "--port", str(port)), 3) == (
+            f"cannot listen on 127.0.0.1 port {port}: Address already in use; "
+            "choose another with --port or --host")
 
 
-def test_an_address_of_another_machine(directory: Path) -> None:
-    assert "192.0.2.1" in refused(japronto(directory, "hello:app", "--host", "192.0.2.1", "--port", "0"), 3)
-
-
-def test_a_name_that_is_no_host(directory: Path) -> None:
-    done = japronto(directory, "hello:app", "--host", "a.b.invalid", "--port", "0")
-    assert "a.b.invalid" in refused(done, 3)
+@pytest.mark.parametrize(("host", "reason"), [
+    ("192.0.2.1", "Cannot assign requested address; choose another with --port or --host"),
+    ("a.b.invalid", "no such host; choose another with --host"),
+    ("a..b", "no such host; choose another with --host"),
+    ("999.1.1.1", "no such host; choose another with --host"),
+])
+def test_a_host_that_cannot_be(directory: Path, host: str, reason: str) -> None:
+    assert refused(japronto(directory, "hello:app", "--host", host, "--port", "0"), 3) == (
+        f"cannot listen on {host} port 0: {reason}")
 
 
 def test_a_unix_socket_in_use(directory: Path) -> None:
     with serving(directory, "hello:app", "--uds", "in-use") as server:
-        assert "unix:" in server.line
-        assert "in-use" in refused(japronto(directory, "hello:app", "--uds", "in-use"), 3)
+        assert "unix:in-use " in server.line
+        assert refused(japronto(directory, "hello:app", "--uds", "in-use"), 3) == (
+            "cannot listen on unix:in-use: Address already in use; choose another path with --uds")
 
 
-@pytest.mark.parametrize("path", ["nowhere/socket", "x" * 200, "hello.py"])
-def test_a_unix_socket_that_cannot_be(directory: Path, path: str) -> None:
-    assert path in refused(japronto(directory, "hello:app", "--uds", path), 3)
+@pytest.mark.parametrize(("path", "reason"), [
+    ("nowhere/socket", "No such file or directory"),
+    ("x" * 200, "AF_UNIX path too long"),
+    ("x" * 300, "File name too long"),
+    ("hello.py", "File exists"),
+    (".", "File exists"),
+    ("hello.py/socket", "Not a directory"),
+])
+def test_a_unix_socket_that_cannot_be(directory: Path, path: str, reason: str) -> None:
+    assert refused(japronto(directory, "hello:app", "--uds", path), 3) == (
+        f"cannot listen on unix:{path}: {reason}; choose another path with --uds")
     assert (directory / "hello.py").read_text() == HELLO
+
+
+# Standard streams that are closed, or that nobody reads
+
+@pytest.mark.parametrize(("streams", "code"), [
+    ("<&- >&- 2>&-", 0),
+    ("2>&-", 0),
+    ("2>/dev/full", 120),  # what Python makes of it at the end
+])
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_serving_without_standard_streams(directory: Path, loop: str, streams: str, code: int) -> None:
+    """Neither is a client sent what was meant for a closed stream, nor does the server end for it."""
+    shell = ("sh", "-c", f'exec "$0" "$@" {streams}', *COMMAND)
+    with start(directory, "hello:app", "--uds", "socket", "--access-log", "--loop", loop,
+               python=shell) as process, socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(WAIT_SECONDS)
+        until(lambda: sock.connect_ex(str(directory / "socket")) == 0, process)
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.0\r\n\r\n")
+        received = b"".join(iter(lambda: sock.recv(4096), b""))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_SECONDS) == code
+    assert re.sub(rb"Date: .*?\r\n", b"", received) == (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 10\r\n\r\nHello None"
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 10\r\n"
+        b"Connection: close\r\n\r\nHello None")
+
+
+# Signals ahead of serving
+
+WAITING = """
+import asyncio, pathlib, time
+from japronto import Application
+asynchronous, blocking = Application(), Application()
+@asynchronous.on_startup
+async def wait(app):
+    pathlib.Path("waiting").touch()
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        pathlib.Path("cleaned-up").touch()
+@blocking.on_startup
+def block(app):
+    pathlib.Path("waiting").touch()
+    try:
+        time.sleep(3600)
+    finally:
+        pathlib.Path("cleaned-up").touch()
+"""
+
+
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@BOTH
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("hook", ["asynchronous", "blocking"])
+def test_interrupting_a_start_up_hook(directory: Path, hook: str, loop: str, number: signal.Signals) -> None:
+    (directory / "waiting_app.py").write_text(WAITING)
+    with start(directory, f"waiting_app:{hook}", "--port", "0", "--loop", loop) as process:
+        until((directory / "waiting").exists, process)
+        process.send_signal(number)
+        assert process.wait(WAIT_SECONDS) == 0
+    assert (directory / "cleaned-up").exists()
+    assert (directory / "stderr").read_text() == ""
+
+
+@BOTH
+def test_interrupting_an_import(directory: Path, number: signal.Signals) -> None:
+    (directory / "slow.py").write_text(
+        "import pathlib, time\npathlib.Path('waiting').touch()\ntime.sleep(3600)\n")
+    with start(directory, "slow:app") as process:
+        until((directory / "waiting").exists, process)
+        process.send_signal(number)
+        assert process.wait(WAIT_SECONDS) == 0
+    assert (directory / "stderr").read_text() == ""

@@ -85,10 +85,10 @@ def test_a_wrong_number_of_pieces(port: int, pieces: str) -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_an_upload_larger_than_what_may_be_held(port: int, method: str) -> None:
     mebibytes = (bytes(1 << 20) for _ in range(20))
-    answer = ask(port, method, "/upload", mebibytes, **{"Transfer-Encoding": "chunked"})
+    answer = ask(port, method, "/upload", mebibytes)
     report = json.loads(answer.content)
     assert (answer.status, report["bytes"]) == (200, 20 << 20)
-    assert report["pieces"] >= 1
+    assert report["pieces"] > 1
     assert report["bytes_per_second"] == pytest.approx(report["bytes"] / report["seconds"])
 
 
@@ -193,7 +193,7 @@ def test_the_pipelining_command_does_what_the_page_says(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), WAIT_SECONDS) as sock:
         sock.sendall(command[1].replace(r"\r\n", "\r\n").encode())
         received = b"".join(iter(lambda: sock.recv(65536), b""))
-    assert re.findall(rb"^HTTP/1\.1 (\d+)", received, re.MULTILINE) == [b"200", b"200", b"404"]
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", received) == [b"200", b"200", b"404"]
     assert received.index(b"Sorry to keep you waiting.") < received.index(b"Hello world!")
 
 

@@ -10,24 +10,38 @@ from typing import Protocol
 
 import pytest
 
-from .process import Server
+from .process import PROGRAMS, Server, found
 
 
 class Start(Protocol):
-    def __call__(self, *options: str, dev: bool = True) -> Server: ...
+    def __call__(self, *options: str, dev: bool = True, ready: bool = True,
+                 hold: bool = False) -> Server: ...
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long: the full form of a test that also has a short form")
+    config.addinivalue_line("markers", "program(name): needs a program that not every machine has")
+
+
+def pytest_report_header() -> str:
+    missing = [name for name in PROGRAMS if found(name) is None]
+    return f"programs that are not installed, and whose tests are left out: {', '.join(missing) or 'none'}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long forms run when ``-m`` asks for them."""
-    if "long" in config.option.markexpr:
-        return
-    long = [item for item in items if item.get_closest_marker("long")]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if item not in long]
+    """The long forms run when ``-m`` asks for them; those that need a program, where it is installed.
+
+    Such programs try the server from outside, with what others wrote.  Nothing is tested by them
+    alone: a machine without them tries the same with the tests' own client and ``http.client``.
+    """
+    left_out = [item for item in items if not _runs(item, config)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _runs(item: pytest.Item, config: pytest.Config) -> bool:
+    if item.get_closest_marker("long") and "long" not in config.option.markexpr:
+        return False
+    return all(found(marker.args[0]) for marker in item.iter_markers("program"))
 
 
 @pytest.fixture(scope="session", params=["uvloop", "asyncio"])
@@ -41,10 +55,10 @@ def start(loop: str, tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
         count = itertools.count()
 
-        def started(*options: str, dev: bool = True) -> Server:
+        def started(*options: str, dev: bool = True, ready: bool = True, hold: bool = False) -> Server:
             directory = tmp_path / f"server-{next(count)}"
             directory.mkdir()
-            server = Server(directory, loop, *options, dev=dev)
+            server = Server(directory, loop, *options, dev=dev, ready=ready, hold=hold)
             stack.callback(server.stop)
             return server
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,15 @@ LISTENING = re.compile(
     r" \(backend [a-z0-9]+, loop (?P<loop>[a-z]+)\); Ctrl-C stops it\.\n")
 
 
+PROGRAMS = ("curl", "wrk", "h2load", "nginx", "haproxy")
+"""Programs that some tests run; Debian has packages of these names, h2load is in nghttp2-client."""
+
+
+def found(program: str) -> str | None:
+    """The path of a program, where it is installed; servers may be outside of a user's PATH."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin")
+
+
 def until(condition: Callable[[], bool], what: str) -> None:
     """Wait until ``condition`` holds; fail when it does not come to hold."""
     deadline = time.monotonic() + WAIT_SECONDS
@@ -34,24 +44,30 @@ class Server:
 
     All that the process may write to stderr is the one line that says where it listens: warnings
     are errors there, and Python complains on stderr of tasks and sockets that were forgotten.
+    One that is not to get ``ready``, and one whose start-up hook is on ``hold``, are not waited for.
     """
 
-    def __init__(self, directory: Path, loop: str, *options: str, dev: bool = True) -> None:
+    def __init__(self, directory: Path, loop: str, *options: str, dev: bool = True,
+                 ready: bool = True, hold: bool = False) -> None:
         self._errors = directory / "stderr"
         self._record = directory / "record"
         self._record.touch()
         self._ended = False
+        self._started = 0
         listen = () if {"--host", "--uds"} & set(options) else ("--host", "127.0.0.1")
-        port = () if "--uds" in options else ("--port", "0")
+        port = () if {"--port", "--uds"} & set(options) else ("--port", "0")
         environment = {name: value for name, value in os.environ.items()
                        if not name.startswith(("JAPRONTO_", "PYTHON", "COVERAGE_"))}
         environment["TESTS_APP_RECORD"] = str(self._record)
+        environment["TESTS_APP_HOLD"] = "1" if hold else ""
         python = (sys.executable, *(("-X", "dev") if dev else ()), "-W", "error")
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 (*python, "-m", "japronto", "--app-dir", str(HERE), "--loop", loop, *listen, *port,
                  *options, "tests_app:app"),
                 cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+        if hold or not ready:
+            return
         try:
             self._listening(loop)
         except BaseException:
@@ -73,6 +89,11 @@ class Server:
     def complaints(self) -> str:
         """What the process wrote beyond the line that says where it listens."""
         return self._said()[self._started:]
+
+    def until_complained(self, end: str) -> None:
+        """The process must complain, ending with this; after that the matter is settled."""
+        until(lambda: self.complaints().endswith(end), f"{end!r} in {self.complaints()!r}")
+        self._started = len(self._said())
 
     def record(self) -> list[str]:
         """What the handlers of ``tests_app`` noted."""
@@ -134,11 +155,11 @@ class Server:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def exits(self, code: int = 0) -> None:
-        """The process ends, with this code and without complaints."""
+    def exits(self, code: int = 0, complaint: str = "") -> None:
+        """The process ends, with this code, having complained of this and of nothing else."""
         self._ended = True
         assert self.process.wait(WAIT_SECONDS) == code, self._said()
-        assert self.complaints() == ""
+        assert self.complaints() == complaint
 
     def running(self) -> bool:
         return self.process.poll() is None

@@ -16,6 +16,8 @@ from .conftest import Start
 from .process import Server, until
 from .wire import Client, Truncated, chunk, get, post, post_head
 
+BRIEF = ("--linger-seconds", "0.2", "--check-seconds", "0.05")
+"""For clients that do not close their side as soon as the server has closed its own."""
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 
 
@@ -38,7 +40,7 @@ def draining(server: Server, number: signal.Signals = signal.SIGTERM) -> Iterato
 
 @BOTH
 def test_an_idle_server_exits_at_once(start: Start, number: signal.Signals) -> None:
-    server = start("--drain-seconds", "600", "--idle-seconds", "600")
+    server = start("--drain-seconds", "600", "--idle-seconds", "600", *BRIEF)
     with server.connect() as fresh, server.connect() as used:
         assert used.ask(get("/hello/1")).text == "hello 1"
         server.signal(number)
@@ -50,7 +52,7 @@ def test_an_idle_server_exits_at_once(start: Start, number: signal.Signals) -> N
 
 @BOTH
 def test_what_is_in_flight_is_finished(start: Start, number: signal.Signals) -> None:
-    server = start("--drain-seconds", "600", "--idle-seconds", "600")
+    server = start("--drain-seconds", "600", "--idle-seconds", "600", *BRIEF)
     with server.connect() as idle, server.connect() as unused:
         assert idle.ask(get("/hello/1")).text == "hello 1"
         with draining(server, number):
@@ -60,7 +62,7 @@ def test_what_is_in_flight_is_finished(start: Start, number: signal.Signals) -> 
 
 
 def test_idle_clients_that_do_not_close_their_side_do_not_hold_the_server_up(start: Start) -> None:
-    server = start("--drain-seconds", "600", "--linger-seconds", "0.5", "--check-seconds", "0.1")
+    server = start("--drain-seconds", "600", *BRIEF)
     clients = [server.connect() for _ in range(20)]
     for client in clients:
         assert client.ask(get("/hello/1")).text == "hello 1"
@@ -73,7 +75,7 @@ def test_idle_clients_that_do_not_close_their_side_do_not_hold_the_server_up(sta
 
 def test_a_pipeline_that_has_begun_is_answered(start: Start) -> None:
     """All that had been received when the signal came; only the last answer says close."""
-    server = start("--drain-seconds", "600")
+    server = start("--drain-seconds", "600", *BRIEF)
     with server.connect() as client:
         client.send(get("/when/a") + get("/hello/2") + post("/echo", b"three") + get("/late/4"))
         server.until_recorded("a started")
@@ -86,7 +88,7 @@ def test_a_pipeline_that_has_begun_is_answered(start: Start) -> None:
 
 
 def test_content_half_read_is_read_and_answered(start: Start) -> None:
-    server = start("--drain-seconds", "600")
+    server = start("--drain-seconds", "600", *BRIEF)
     with server.connect() as whole, server.connect() as streamed:
         whole.send(post_head("/echo", "Content-Length: 10") + b"hello")
         streamed.send(post_head("/upload/a", "Transfer-Encoding: chunked") + chunk(b"hello"))
@@ -108,7 +110,8 @@ def whole_until_read(server: Server, *clients: Client) -> None:
 
 
 def test_a_head_half_read_is_read_and_answered(start: Start) -> None:
-    server = start("--drain-seconds", "600")
+    """And nothing behind it, or a client that always sends would hold the server up."""
+    server = start("--drain-seconds", "600", *BRIEF)
     with server.connect() as client:
         client.send(b"GET /hello/1 HT")
         whole_until_read(server, client)
@@ -120,7 +123,7 @@ def test_a_head_half_read_is_read_and_answered(start: Start) -> None:
 
 
 def test_a_download_in_flight_is_finished(start: Start) -> None:
-    server = start("--drain-seconds", "600")
+    server = start("--drain-seconds", "600", *BRIEF)
     with server.connect() as client, server.connect(buffers=65536) as large:
         client.send(get("/download-when/a"))
         pieces = client.pieces(client.head())
@@ -147,7 +150,7 @@ def test_the_time_to_drain_is_bounded(start: Start) -> None:
         server.until_recorded("b started")
         whole_until_read(server, uploads)
         server.signal(signal.SIGTERM)
-        server.exits()
+        server.exits(complaint="Not all requests were finished in 0.5 s\n")
         with pytest.raises(Truncated):
             downloads.answer()
     notes = server.record()
@@ -169,6 +172,16 @@ def test_a_second_signal_ends_it_at_once(start: Start, number: signal.Signals) -
         server.exits(code=1)
         with pytest.raises(Truncated):
             client.answer()
+
+
+@BOTH
+def test_a_signal_within_a_start_up_hook(start: Start, number: signal.Signals) -> None:
+    """The hook is cancelled; there is nothing yet to drain or to shut down."""
+    server = start(hold=True)
+    server.until_recorded("start-up began")
+    server.signal(number)
+    server.exits()
+    assert server.record() == ["start-up began", "start-up cleaned up"]
 
 
 def test_a_unix_socket_is_gone_when_the_server_has_stopped(start: Start, tmp_path: Path) -> None:

@@ -127,6 +127,25 @@ def test_reset_within_an_upload_that_the_handler_is_not_reading(start: Start) ->
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
+def test_a_client_gone_while_the_server_does_not_read(start: Start, how: str) -> None:
+    """The loop says nothing of it then: the pipeline is full, or the handler takes no content."""
+    server = start("--half-close-seconds", "0.3", "--check-seconds", "0.05")
+    pipeline = b"".join(get(f"/when/n{number}") for number in range(200))
+    for octets, name in ((pipeline, "n127"), (post("/upload-late/a", b"x" * 1_000_000), "a")):
+        client = server.connect()
+        client.send_beside(octets)
+        server.until_recorded(f"{name} started")
+        assert client.quiet(0.3)
+        if how == "reset":
+            client.reset()
+        else:
+            client.sock.close()
+        server.until_recorded(f"{name} cleaned up")
+    assert "upload of a: whole" not in server.record()
+    server.lives()
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
 def test_a_client_gone_within_a_download(start: Start, how: str) -> None:
     server = start()
     client = server.connect(buffers=65536)
@@ -227,12 +246,21 @@ def test_much_unread_content_ends_the_connection(server: Server) -> None:
         client.ends()
 
 
-@pytest.mark.parametrize("path", ["/download-broken", "/download-short"])
-def test_a_download_that_fails_midway_does_not_look_complete(server: Server, path: str) -> None:
-    """K5: neither in chunks nor with a declared length; and nothing follows."""
+def assert_ends_midway(server: Server, path: str) -> None:
     with server.connect() as client:
         client.send(get(path) + get("/hello/more"))
         pieces = client.pieces(client.head())
         assert next(pieces) == b"good so far"
         with pytest.raises(Truncated, match="the connection ended"):
             list(pieces)
+
+
+def test_a_download_in_chunks_that_fails_midway_does_not_look_complete(server: Server) -> None:
+    """K5; and nothing follows."""
+    assert_ends_midway(server, "/download-broken")
+
+
+def test_a_download_shorter_than_declared_does_not_look_complete(server: Server) -> None:
+    """K5; it is a fault of the application, of which its log tells."""
+    assert_ends_midway(server, "/download-short")
+    server.until_complained("ResponseError: the content ends after 11 of 100 octets\n")

@@ -45,6 +45,33 @@ def test_a_unix_socket_left_behind_is_replaced(start: Start, tmp_path: Path) -> 
     start("--uds", str(tmp_path / "socket")).lives()
 
 
+def test_a_second_server_at_the_same_port_exits_with_3(start: Start) -> None:
+    first = start()
+    second = start("--port", str(first.port), ready=False)
+    second.exits(code=3, complaint=(
+        f"japronto: cannot listen on 127.0.0.1 port {first.port}: Address already in use; "
+        "choose another with --port or --host\n"))
+    first.lives()
+
+
+def test_a_second_server_at_the_same_unix_socket_exits_with_3(start: Start, tmp_path: Path) -> None:
+    first = start("--uds", str(tmp_path / "socket"))
+    second = start("--uds", first.uds, ready=False)
+    second.exits(code=3, complaint=(
+        f"japronto: cannot listen on unix:{first.uds}: Address already in use; "
+        "choose another path with --uds\n"))
+    first.lives()
+
+
+def test_a_file_that_is_no_socket_is_not_replaced(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("precious")
+    server = start("--uds", str(path), ready=False)
+    server.exits(code=3, complaint=(
+        f"japronto: cannot listen on unix:{path}: File exists; choose another path with --uds\n"))
+    assert path.read_text() == "precious"
+
+
 def said_until_the_end(client: Client) -> bytes:
     said = b""
     try:

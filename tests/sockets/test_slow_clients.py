@@ -195,6 +195,38 @@ def test_time_for_sending_does_not_run_while_the_handler_waits(start: Start) -> 
         assert b"".join(pieces) == b"second"
 
 
+# A client that has closed its side.
+
+def test_a_client_that_closed_its_side_does_not_wait_for_ever(start: Start) -> None:
+    """It is cut, and its handlers are cancelled: both that run, and none that waits behind them."""
+    server = start("--half-close-seconds", "0.5", *SOON)
+    with server.connect() as client:
+        client.send(get("/hello/1") + get("/when/a") + get("/when/b") + post("/when/never", b"x"))
+        client.half_close()
+        assert client.answer().text == "hello 1"
+        with pytest.raises(Truncated):
+            client.answer()
+    for name in "ab":
+        server.until_recorded(f"{name} cancelled, client gone: True")
+        server.until_recorded(f"{name} cleaned up")
+    server.lives()
+    assert "never started" not in server.record()
+
+
+def test_a_client_that_closed_its_side_is_served_while_answers_leave(start: Start) -> None:
+    """Six answers take longer than half_close_seconds altogether, none of them alone."""
+    server = start("--half-close-seconds", "1.5", *SOON)
+    names = [f"n{number}" for number in range(6)]
+    with server.connect() as client:
+        client.send(b"".join(get(f"/when/{name}") for name in names))
+        client.half_close()
+        for name in names:
+            time.sleep(0.4)
+            server.allow(name)
+            assert client.answer().text == f"when {name}"
+        client.ends()
+
+
 # The others.
 
 def test_honest_clients_are_served_beside_tricklers(server: Server) -> None:

@@ -90,6 +90,6 @@ def test_draining_bounds_the_new_protocol_too(start: Start) -> None:
         client.send(SHOUT)
         assert_switched(client)
         server.signal(signal.SIGTERM)
-        server.exits()
+        server.exits(complaint="Not all requests were finished in 0.5 s\n")
         client.ends()
     assert server.record() == ["shout began", "shout ended", "shutdown"]

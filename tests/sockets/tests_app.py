@@ -44,6 +44,12 @@ app = Application()
 async def prepare(app: Application) -> None:
     # In development mode asyncio would report each call that took long on a busy machine.
     asyncio.get_running_loop().slow_callback_duration = 3600
+    if os.environ["TESTS_APP_HOLD"]:
+        note("start-up began")
+        try:
+            await exists("start")
+        finally:
+            note("start-up cleaned up")
 
 
 @app.on_shutdown

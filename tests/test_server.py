@@ -1,0 +1,710 @@
+"""A server inside a program: on a loop that runs already, or in a thread of its own.
+
+Servers that are processes, and what signals do to them, are the matter of ``sockets``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import errno
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from japronto import Application, Limits, Request, Response, Timeouts
+from japronto.errors import StartError, UsageError
+from japronto.protocol import HTTPProtocol
+from japronto.server import Server, ServerConfig, Worker, loop_name, new_loop, serve
+
+WAIT_SECONDS = 60
+HERE = Path(__file__)
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def loop(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def run(loop: str) -> Run:
+    """Runs a coroutine on each kind of loop."""
+    def run_to_the_end(coroutine: Coroutine[Any, Any, None]) -> None:
+        with asyncio.Runner(loop_factory=lambda: new_loop(loop)) as runner:
+            runner.run(asyncio.wait_for(coroutine, WAIT_SECONDS))
+    return run_to_the_end
+
+
+def greeter(greeting: str = "hello", **options: Any) -> Application:
+    app = Application(**options)
+
+    @app.get("/")
+    def greet(request: Request) -> Response:
+        return Response(text=greeting)
+
+    return app
+
+
+async def ask(server: Server, target: str = "/") -> str:
+    """The answer to one request on a connection of its own."""
+    if server.port is None:
+        reader, writer = await asyncio.open_unix_connection(server.config.uds)
+    else:
+        reader, writer = await asyncio.open_connection(server.sockets[0].getsockname()[0], server.port)
+    try:
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+        return (await reader.read()).decode()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def content(server: Server, target: str = "/") -> str:
+    return (await ask(server, target)).partition("\r\n\r\n")[2]
+
+
+async def refuses(port: int | None) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except (ConnectionRefusedError, ConnectionResetError):  # the latter at the very moment
+        return True
+    writer.close()
+    await writer.wait_closed()
+    return False
+
+
+# -- On a loop that runs already ----------------------------------------------------------------
+
+def test_a_server_in_a_program(run: Run) -> None:
+    async def main() -> None:
+        server = await greeter().start_server(port=0)
+        assert isinstance(server.port, int)
+        assert server.port > 0
+        assert [sock.getsockname() for sock in server.sockets] == [("127.0.0.1", server.port)]
+        assert server.address == f"http://127.0.0.1:{server.port}"
+        assert await content(server) == await content(server) == "hello"
+        await server.close()
+        assert await refuses(server.port)
+    run(main())
+
+
+def test_several_servers_on_one_loop(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        first = await greeter("first").start_server(port=0)
+        second = await greeter("second", limits=Limits(request_line_bytes=30)).start_server("::1", 0)
+        third = await greeter("third").start_server(uds=str(tmp_path / "socket"))
+        assert second.address == f"http://[::1]:{second.port}"
+        assert (third.port, third.address) == (None, f"unix:{tmp_path}/socket")
+        assert [await content(server) for server in (first, second, third)] == ["first", "second", "third"]
+        assert " 404 " in await ask(first, "/" + "x" * 30)
+        assert " 414 " in await ask(second, "/" + "x" * 30)
+        await second.close()
+        assert [await content(server) for server in (first, third)] == ["first", "third"]
+        await first.close()
+        await third.close()
+    run(main())
+
+
+def test_an_application_is_served_again_on_another_loop(run: Run) -> None:
+    app = greeter()
+
+    async def main() -> None:
+        async with await app.start_server(port=0) as server:
+            assert app.loop is asyncio.get_running_loop()
+            assert await content(server) == "hello"
+    run(main())
+    run(main())
+
+
+def test_the_context_closes_the_server_whatever_happens(run: Run) -> None:
+    async def main() -> None:
+        ended = []
+        app = greeter()
+        app.on_shutdown(ended.append)
+        with pytest.raises(LookupError):
+            async with await app.start_server(port=0) as server:
+                raise LookupError
+        assert await refuses(server.port)
+        assert ended == [app]
+    run(main())
+
+
+def test_to_close_twice_is_to_close_once(run: Run) -> None:
+    async def main() -> None:
+        ended = []
+        app = greeter()
+        app.on_shutdown(ended.append)
+        async with await app.start_server(port=0) as server:
+            await server.close()
+        assert ended == [app]
+    run(main())
+
+
+def test_hooks_surround_the_time_of_serving(run: Run) -> None:
+    async def main() -> None:
+        app = greeter()
+        loops = []
+        servers: list[Server] = []
+
+        @app.on_startup
+        async def up(app: Application) -> None:
+            loops.append(app.loop)
+            await asyncio.sleep(0)
+
+        @app.on_shutdown
+        async def down(app: Application) -> None:
+            loops.append(app.loop)
+            assert await refuses(servers[0].port)
+
+        servers.append(await app.start_server(port=0))
+        assert loops == [asyncio.get_running_loop()]
+        await servers[0].close()
+        assert loops == [asyncio.get_running_loop()] * 2
+    run(main())
+
+
+def test_start_and_close_from_a_handler(run: Run) -> None:
+    """Inside the task of a request, while other requests are under way."""
+    async def main() -> None:
+        app = greeter("outer")
+
+        @app.get("/inner")
+        async def inner(request: Request) -> Response:
+            async with await greeter("inner").start_server(port=0) as server:
+                return Response(text=f"{await content(outer)} {await content(server)}")
+
+        outer = await app.start_server(port=0)
+        assert await asyncio.gather(*[content(outer, "/inner") for _ in range(5)]) == ["outer inner"] * 5
+        await outer.close()
+    run(main())
+
+
+WHO: contextvars.ContextVar[str] = contextvars.ContextVar("WHO", default="nobody")
+
+
+def test_handlers_do_not_run_in_the_task_that_started_the_server(run: Run) -> None:
+    async def main() -> None:
+        app = Application()
+        tasks = []
+
+        @app.get("/sync")
+        def plain(request: Request) -> Response:
+            tasks.append(asyncio.current_task())
+            return Response(text="sync")
+
+        @app.get("/async")
+        async def asynchronous(request: Request) -> Response:
+            WHO.set("somebody")
+            tasks.append(asyncio.current_task())
+            await asyncio.sleep(0)
+            tasks.append(asyncio.current_task())
+            return Response(text=WHO.get())
+
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0)
+
+        ticking = asyncio.create_task(tick())
+        starting = asyncio.create_task(app.start_server(port=0))
+        server = await starting
+        assert await content(server, "/sync") == "sync"
+        assert await content(server, "/async") == "somebody"
+        assert (tasks[0], tasks[1] is tasks[2], WHO.get()) == (None, True, "nobody")
+        assert tasks[1] not in {None, starting, ticking, asyncio.current_task()}
+        before = ticks
+        await server.close()
+        assert ticks > before
+        ticking.cancel()
+    run(main())
+
+
+def test_closing_waits_for_what_is_under_way(run: Run) -> None:
+    async def main() -> None:
+        app = greeter()
+        entered, leave = asyncio.Event(), asyncio.Event()
+
+        @app.get("/slow")
+        async def slow(request: Request) -> Response:
+            entered.set()
+            await leave.wait()
+            return Response(text="at last")
+
+        server = await app.start_server(port=0)
+        answer = asyncio.create_task(content(server, "/slow"))
+        await entered.wait()
+        closing = asyncio.create_task(server.close())
+        while not await refuses(server.port):
+            pass
+        assert not closing.done()
+        leave.set()
+        assert await answer == "at last"
+        await closing
+    run(main())
+
+
+def test_closing_waits_no_longer_than_it_may(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        app = greeter(timeouts=Timeouts(drain_seconds=0.05))
+        entered, ended = asyncio.Event(), []
+
+        @app.get("/endless")
+        async def endless(request: Request) -> Response:
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("cleaned up")
+            raise AssertionError
+
+        @app.on_shutdown
+        def down(app: Application) -> None:
+            ended.append("shut down")
+
+        server = await app.start_server(port=0)
+        answer = asyncio.create_task(ask(server, "/endless"))
+        await entered.wait()
+        await server.close()
+        assert ended == ["cleaned up", "shut down"]
+        await asyncio.gather(answer, return_exceptions=True)
+    run(main())
+    assert caplog.messages == ["Not all requests were finished in 0.05 s"]
+
+
+def test_a_client_that_has_gone_after_the_last_answer_is_let_go_at_once(run: Run) -> None:
+    async def main() -> None:
+        server = await greeter(timeouts=Timeouts(linger_seconds=3600)).start_server(port=0)
+        assert await content(server) == "hello"
+        while server.worker.protocols:  # noqa: ASYNC110 - nobody is told of it
+            await asyncio.sleep(0)
+        await server.close()
+    run(main())
+
+
+def test_what_fails_while_a_connection_is_looked_at(run: Run, caplog: pytest.LogCaptureFixture,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends that connection, and neither the server nor its clock."""
+    def fail(protocol: HTTPProtocol, now: float) -> None:
+        raise LookupError
+
+    async def main() -> None:
+        server = await greeter(timeouts=Timeouts(check_seconds=0.01)).start_server(port=0)
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            writer.close()
+        await server.close()
+    monkeypatch.setattr(HTTPProtocol, "check", fail)
+    run(main())
+    assert caplog.messages == ["Looking at a connection failed"] * 2
+
+
+# -- What keeps a server from starting ----------------------------------------------------------
+
+def test_a_start_up_hook_that_fails(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    app = greeter()
+    ran: list[object] = []
+
+    @app.on_startup
+    def fail(app: Application) -> None:
+        if not ran:
+            ran.append(app.loop)
+            raise LookupError("no database")
+
+    app.on_shutdown(ran.append)
+
+    async def main() -> None:
+        with pytest.raises(StartError) as raised:
+            await app.start_server(port=0)
+        line = fail.__code__.co_firstlineno + 4
+        assert str(raised.value) == f"a start-up hook failed: LookupError: no database in {HERE}, line {line}"
+        assert isinstance(raised.value.__cause__, LookupError)
+        assert ran == [asyncio.get_running_loop()]
+        async with await app.start_server(port=0) as server:
+            assert await content(server) == "hello"
+        assert ran == [asyncio.get_running_loop(), app]
+    run(main())
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("kind", [StartError, UsageError])
+def test_a_start_up_hook_that_says_what_to_tell(run: Run, kind: type[Exception]) -> None:
+    app = greeter()
+    error = kind("there is no database; start one")
+
+    @app.on_startup
+    async def fail(app: Application) -> None:
+        raise error
+
+    async def main() -> None:
+        with pytest.raises(kind) as raised:
+            await app.start_server(port=0)
+        assert raised.value is error
+    run(main())
+
+
+def test_what_could_not_start_has_no_loop(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = greeter()
+    app.on_startup(lambda app: 1 / 0)
+
+    async def main(expected: type[Exception]) -> None:
+        with pytest.raises(expected):
+            await app.start_server(port=0)
+        loop = app.loop_or(asyncio.new_event_loop)
+        assert loop is not asyncio.get_running_loop()
+        loop.close()
+        app.loop = None
+    run(main(StartError))
+    monkeypatch.setenv("JAPRONTO_BACKEND", "fast")
+    run(main(UsageError))
+
+
+def test_a_port_that_is_taken(run: Run) -> None:
+    async def main() -> None:
+        app = greeter()
+        ran: list[str] = []
+        app.on_startup(lambda app: ran.append("up"))
+        app.on_shutdown(lambda app: ran.append("down"))
+        async with await greeter().start_server(port=0) as server:
+            with pytest.raises(StartError) as raised:
+                await app.start_server(port=server.port)
+        where = f"cannot listen on 127.0.0.1 port {server.port}"
+        assert str(raised.value) == f"{where}: Address already in use; choose another with --port or --host"
+        cause = raised.value.__cause__
+        assert isinstance(cause, OSError)
+        assert cause.errno == errno.EADDRINUSE
+        assert ran == ["up", "down"]
+    run(main())
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """One that notes how it was asked to listen, and may refuse."""
+
+    refusal: Exception | None = None
+
+    async def create_server(self, *arguments: Any, **options: Any) -> asyncio.Server:
+        self.asked = options
+        if self.refusal is not None:
+            raise self.refusal
+        return await super().create_server(*arguments, **options)
+
+
+@pytest.mark.parametrize(("refusal", "reason"), [
+    (PermissionError(errno.EACCES, "x"), "not permitted; choose a port from 1024 on with --port"),
+    (socket.gaierror(socket.EAI_NONAME, "x"), "no such host; choose another with --host"),
+    (UnicodeError("x"), "no such host; choose another with --host"),
+    (OSError(errno.EMFILE, "x"), "Too many open files; choose another with --port or --host"),
+])
+def test_the_reason_is_named(refusal: Exception, reason: str) -> None:
+    async def main() -> None:
+        with pytest.raises(StartError) as raised:
+            await greeter().start_server("example", 80)
+        assert str(raised.value) == f"cannot listen on example port 80: {reason}"
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, Loop)
+        loop.refusal = refusal
+        runner.run(main())
+
+
+@pytest.mark.parametrize("port", [-1, 65536, "8080", 80.0, True, None])
+def test_a_port_that_there_is_not(port: Any) -> None:
+    """Event loops differ in what they make of it; uvloop takes the remainder of 65536."""
+    with pytest.raises(UsageError) as raised:
+        asyncio.run(greeter().start_server(port=port))
+    assert str(raised.value) == f"the port must be a whole number from 0 to 65535; it is {port!r}"
+
+
+def test_run_says_what_keeps_it_from_starting(capfd: pytest.CaptureFixture[str]) -> None:
+    app = greeter()
+    with pytest.raises(SystemExit) as ended:
+        app.run(port=70000)
+    assert ended.value.code == 2
+    app.on_startup(lambda app: 1 / 0)
+    with pytest.raises(SystemExit) as ended:
+        app.run(port=0)
+    assert ended.value.code == 3
+    with pytest.raises(SystemExit) as ended:
+        app.run(port=0, debug=True)
+    assert ended.value.code == 3
+    said = capfd.readouterr().err.splitlines()
+    reason = f"japronto: a start-up hook failed: ZeroDivisionError: division by zero in {HERE}, line "
+    assert said[0] == "japronto: the port must be a whole number from 0 to 65535; it is 70000"
+    assert said[1].startswith(reason)
+    assert said[2] == "Traceback (most recent call last):"
+    assert said[-1] == said[1]
+
+
+# -- Where it listens ---------------------------------------------------------------------------
+
+def test_the_backlog() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Loop)
+        await (await greeter().start_server(port=0, backlog=7)).close()
+        assert loop.asked["backlog"] == 7
+        await (await greeter().start_server(port=0)).close()
+        assert loop.asked["backlog"] == ServerConfig().backlog
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(main())
+
+
+def test_no_host_is_every_address(run: Run) -> None:
+    async def main() -> None:
+        async with await greeter().start_server("", 0) as server:
+            addresses = {sock.getsockname()[0] for sock in server.sockets}
+        assert addresses == {"0.0.0.0", "::"}
+    run(main())
+
+
+def test_a_unix_socket_is_removed_when_the_server_closes(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+
+    async def main() -> None:
+        async with await greeter().start_server(uds=str(path)) as server:
+            assert path.is_socket()
+            assert await content(server) == "hello"
+        assert not path.exists()
+    run(main())
+
+
+def test_a_file_that_has_taken_the_place_of_a_unix_socket_stays(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+
+    async def main() -> None:
+        async with await greeter().start_server(uds=str(path)):
+            path.unlink()
+            path.write_text("another")
+        assert path.read_text() == "another"
+        path.unlink()
+        async with await greeter().start_server(uds=str(path)):
+            path.unlink()
+        assert not path.exists()
+    run(main())
+
+
+def test_a_unix_socket_that_nobody_listens_on_is_replaced(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as abandoned:
+        abandoned.bind(str(path))
+
+    async def main() -> None:
+        async with await greeter().start_server(uds=str(path)) as server:
+            assert await content(server) == "hello"
+            with pytest.raises(StartError) as raised:
+                await greeter().start_server(uds=str(path))
+            assert str(raised.value) == (f"cannot listen on unix:{path}: Address already in use; "
+                                         "choose another path with --uds")
+            assert await content(server) == "hello"
+    run(main())
+
+
+# -- The loop -----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("choice", "name"),
+                         [("auto", "uvloop"), ("uvloop", "uvloop"), ("asyncio", "asyncio")])
+def test_the_choice_of_a_loop(choice: str, name: str) -> None:
+    assert loop_name(choice) == name
+    loop = new_loop(choice)
+    assert type(loop).__module__.startswith(name)
+    loop.close()
+
+
+@pytest.mark.parametrize("choose", [loop_name, new_loop])
+def test_a_loop_that_there_is_not(choose: Callable[[str], object]) -> None:
+    with pytest.raises(UsageError, match="the loop must be auto, uvloop or asyncio; it is 'trio'"):
+        choose("trio")
+
+
+def test_without_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("japronto.server.HAS_UVLOOP", False)
+    assert loop_name("auto") == loop_name("asyncio") == "asyncio"
+    with pytest.raises(UsageError, match="uvloop is not installed; pip install uvloop, or choose the loop "):
+        loop_name("uvloop")
+
+
+# -- serve, in a thread -------------------------------------------------------------------------
+
+class Thread:
+    """``serve`` in a thread of its own, where there are no signals: it ends when it is cancelled."""
+
+    def __init__(self, app: Application, config: ServerConfig) -> None:
+        self._app = app
+        self._config = config
+        self._serves = threading.Event()
+        self.outcome: object = None
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        app.on_startup(self._remember)
+
+    def _remember(self, app: Application) -> None:
+        self._loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._serves.set()
+
+    def _serve(self) -> None:
+        try:
+            self.outcome = serve(self._app, self._config)
+        except (UsageError, StartError, asyncio.CancelledError) as error:
+            self.outcome = error
+        self._serves.set()
+
+    def __enter__(self) -> Thread:
+        self._thread.start()
+        assert self._serves.wait(WAIT_SECONDS)
+        return self
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(WAIT_SECONDS)
+        assert not self._thread.is_alive()
+
+
+def connected(path: Path) -> socket.socket:
+    """A connection to a Unix socket that will soon be there."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(WAIT_SECONDS)
+    deadline = time.monotonic() + WAIT_SECONDS
+    while sock.connect_ex(str(path)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return sock
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_serving_in_a_thread(loop: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    app = greeter()
+    ended: list[Application] = []
+    app.on_shutdown(ended.append)
+    path = tmp_path / "socket"
+    for times in (1, 2):
+        with Thread(app, ServerConfig(uds=str(path), loop=loop)) as thread:
+            with connected(path) as sock:
+                sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                received = b"".join(iter(lambda sock=sock: sock.recv(4096), b""))
+            thread.stop()
+        assert received.endswith(b"\r\n\r\nhello")
+        assert isinstance(thread.outcome, asyncio.CancelledError)
+        assert ended == [app] * times
+        assert not path.exists()
+        said = f"Japronto is listening on unix:{path} (backend pure, loop {loop}); Ctrl-C stops it.\n"
+        assert capfd.readouterr().err == said
+
+
+@pytest.mark.parametrize("loop", ["auto", "uvloop"])
+def test_set_up_code_may_use_the_loop(loop: str, tmp_path: Path) -> None:
+    app = greeter()
+    used = app.loop
+    assert used.run_until_complete(asyncio.sleep(0, "prepared")) == "prepared"
+    loops: list[object] = []
+    app.on_startup(lambda app: loops.append(asyncio.get_running_loop()))
+    with Thread(app, ServerConfig(uds=str(tmp_path / "socket"), loop=loop)) as thread:
+        connected(tmp_path / "socket").close()
+        thread.stop()
+    assert loops == [used]
+    assert used.is_closed()
+
+
+def test_the_loop_that_set_up_code_has_used_must_be_the_one_asked_for() -> None:
+    app = greeter()
+    used = app.loop
+    with pytest.raises(UsageError, match="the application has made a loop of uvloop already; do not ask"):
+        serve(app, ServerConfig(loop="asyncio"))
+    assert used.is_closed()
+    assert app.loop is not used
+    app.loop.close()
+
+
+def test_a_loop_runs_already(run: Run) -> None:
+    async def main() -> None:
+        with pytest.raises(UsageError, match="a loop is running here already; await "):
+            serve(greeter(), ServerConfig(port=0))
+    run(main())
+
+
+# -- What is served -----------------------------------------------------------------------------
+
+def test_another_protocol(run: Run) -> None:
+    class Shout(asyncio.Protocol):
+        def __init__(self, app: Application) -> None:
+            made.append(app)
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            stream = cast("asyncio.Transport", transport)  # uvloop's only looks like one
+            stream.write(b"HELLO")
+            stream.close()
+
+    made: list[Application] = []
+
+    async def main() -> None:
+        app = greeter(protocol_factory=Shout)
+        async with await app.start_server(port=0) as server:
+            assert [await ask(server), await ask(server)] == ["HELLO", "HELLO"]
+        assert made == [app, app]
+    run(main())
+
+
+def test_access_log(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        async with await greeter().start_server(port=0, access_log=True) as server:
+            await ask(server, "/?query")
+            await ask(server, "/%C3%A9%0A")
+            await ask(server, "/nowhere")
+            await ask(server, "not a target")
+        async with await greeter().start_server(port=0) as server:
+            await ask(server)
+    run(main())
+    assert capsys.readouterr() == ("127.0.0.1 GET /\n127.0.0.1 GET /nowhere\n", "")
+
+
+def test_an_access_log_of_the_programs_own(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        logged: list[str] = []
+        app = greeter(log_request=lambda request: logged.append(request.path))
+        async with await app.start_server(port=0, access_log=True) as server:
+            await ask(server)
+        assert logged == ["/"]
+    run(main())
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("of_the_program", "given", "shown"),
+                         [(False, False, False), (True, False, True), (False, True, True)])
+def test_debug(run: Run, of_the_program: bool, given: bool, shown: bool) -> None:
+    async def main() -> None:
+        app = Application(debug=of_the_program)
+        app.get("/")(lambda request: 1 / 0)
+        async with await app.start_server(port=0, debug=given) as server:
+            assert ("ZeroDivisionError" in await ask(server)) is shown
+    run(main())
+
+
+def test_the_date_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 784111777.0
+    monkeypatch.setattr(time, "time", lambda: now)
+    loop = new_loop("asyncio")
+    worker = Worker(greeter(), loop)
+    date = worker.date()
+    assert date == b"Sun, 06 Nov 1994 08:49:37 GMT"
+    now += 0.9
+    assert worker.date() is date
+    now += 0.1
+    assert worker.date() == b"Sun, 06 Nov 1994 08:49:38 GMT"
+    now -= 60
+    assert worker.date() == b"Sun, 06 Nov 1994 08:48:38 GMT"
+    loop.close()
