@@ -325,6 +325,8 @@ class Application(RouteDecorators):
         from japronto.server import ServerConfig, serve  # noqa: PLC0415
 
         self.debug = self.debug or debug
+        if self.debug and self.log_request is None:  # as in 2017
+            self.log_request = self.default_request_logger
         try:
             code = serve(self, ServerConfig(host=host, port=port, debug=self.debug))
         except (StartError, UsageError) as error:

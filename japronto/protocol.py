@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import socket
 import struct
 from collections.abc import AsyncIterable, Awaitable, Callable
@@ -33,6 +34,7 @@ log = logging.getLogger("japronto.error")
 
 _SLOW_HEAD: Final = Violation(408, "The request did not arrive in time.")
 _SLOW_CONTENT: Final = Violation(408, "The content did not arrive in time.")
+_CLIENT_CLOSED: Final = getattr(select, "POLLRDHUP", 0)  # POLLHUP and POLLERR are always told
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
@@ -69,6 +71,7 @@ class HTTPProtocol(asyncio.Protocol):
         self.transport = transport = cast("asyncio.Transport", transport)  # uvloop's only looks like one
         transport.set_write_buffer_limits(high=self.connection.limits.unsent_bytes)
         self._since = self.worker.loop.time()
+        self._window = (self._since, 0)
         self.worker.protocols.add(self)
         if self.worker.draining:
             self.drain()
@@ -131,8 +134,8 @@ class HTTPProtocol(asyncio.Protocol):
             expected, limit = ("linger",), timeouts.linger_seconds
         elif not self._reading:
             # Either the client has closed its side, or it is the server that does not read.
-            expected, limit = ("half-close", self._written), timeouts.half_close_seconds
-            if not connection.eof:
+            expected, limit = ("half-close", self._written, connection.received), timeouts.half_close_seconds
+            if not connection.eof and not self._client_has_closed():
                 expected = ()
         elif expects is Expects.REQUEST and not connection.queue:
             expected, limit = ("idle", connection.heads), timeouts.idle_seconds
@@ -152,6 +155,15 @@ class HTTPProtocol(asyncio.Protocol):
             self._expected, self._since = expected, now
         elif now - self._since >= limit:
             self._time_out(str(expected[0]))
+
+    def _client_has_closed(self) -> bool:
+        """Whether the client has closed its side, or is gone; the loop tells it only to those that read."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or not hasattr(select, "poll"):  # not a real connection; not a Unix
+            return False
+        poll = select.poll()
+        poll.register(sock, _CLIENT_CLOSED)
+        return bool(poll.poll(0))
 
     def _too_little_content(self, now: float) -> bool:
         """Whether content has come, over the last while, more slowly than it must."""

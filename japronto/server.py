@@ -345,20 +345,30 @@ async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractE
         (second if first.is_set() else first).set()
 
     with _signals(loop, stop):
-        server = await start_server(app, config)
+        starting = loop.create_task(start_server(app, config))
+        if await _interrupted(starting, first) and (starting.cancelled() or not starting.done()):
+            return 0
+        server = starting.result()
         print(f"Japronto is listening on {server.address} (backend {server.worker.backend.name}, "  # noqa: T201
               f"loop {_name_of(loop)}); Ctrl-C stops it.", file=sys.stderr, flush=True)
         await first.wait()
         closing = loop.create_task(server.close())
-        impatient = loop.create_task(second.wait())
-        await asyncio.wait((closing, impatient), return_when=asyncio.FIRST_COMPLETED)
-        if not closing.done():
-            closing.cancel()
-            await asyncio.wait((closing,), timeout=CANCEL_SECONDS)
+        if await _interrupted(closing, second):
             return 1
-        impatient.cancel()
         closing.result()
         return 0
+
+
+async def _interrupted(task: asyncio.Task[Any], event: asyncio.Event) -> bool:
+    """Whether an event comes before a task is done; then that is cancelled, and has a while to clean up."""
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        return False
+    task.cancel()
+    await asyncio.wait((task,), timeout=CANCEL_SECONDS)
+    return True
 
 
 class _signals(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as what it does

@@ -44,7 +44,7 @@ class Runner:
         is called by a task, the coroutine takes its first step a little later.
         """
         driver = self._driver
-        if driver is None or driver.task.done():
+        if driver is None or driver.over:
             driver = self._driver = _Driver(self._loop)
         task = driver.task
         try:
@@ -75,9 +75,9 @@ class Runner:
 
     def close(self) -> None:
         """Throw the idle driver away."""
-        if self._driver is not None:
+        if self._driver is not None and not self._driver.over:
             self._driver.task.cancel()
-            self._driver = None
+        self._driver = None
 
 
 class _Driver(Coroutine[Any, Any, None]):
@@ -88,9 +88,10 @@ class _Driver(Coroutine[Any, Any, None]):
     """
 
     __slots__ = ("_adopted", "_coroutine", "_done", "_given", "_references", "_snapshot", "_waits_for",
-                 "_weak_references", "context", "task")
+                 "_weak_references", "context", "over", "task")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.over = False
         self.context = contextvars.copy_context()
         self._adopted: asyncio.Future[None] = loop.create_future()
         self._coroutine: Coroutine[Any, Any, Any] | None = None
@@ -153,6 +154,7 @@ class _Driver(Coroutine[Any, Any, None]):
     def _let_go(self) -> None:
         """Of all that it holds: the task holds this object."""
         self._coroutine = self._given = self._done = None
+        self.over = True
         del self.task
 
     def close(self) -> None:

@@ -150,13 +150,21 @@ class Connection:
         if self.phase is not Phase.OPEN or self._parser.expects is Expects.NOTHING:
             self._throw_away(len(data))
             return
-        self._take(self._parser.feed(data, self.limits.pipelined_requests - len(self.queue)))
+        room = self.limits.pipelined_requests - len(self.queue)
+        if self._draining and data:
+            # Of what comes now, only the rest of a request that has begun is taken.
+            room = min(room, int(self._parser.expects is Expects.HEAD))
+        self._take(self._parser.feed(data, room))
         if self._draining:
+            if data and self._parser.more:
+                self._parser.stop()
             self._settle_drain()
 
     def receive_eof(self) -> None:
         """The client sends nothing more; what it has asked is still answered."""
         self.eof = True
+        if self.phase is Phase.LINGERING:
+            self._enter(Phase.CLOSED)  # The client has seen the last answer, or has gone without.
         self._end_if_over()
 
     def lost(self) -> None:
@@ -265,21 +273,23 @@ class Connection:
 
     def next_request(self) -> Request | None:
         """The next request whose handler may start; it is RUNNING then."""
-        waiting = self._waiting
-        if not waiting or self.blocked or self._ready_bytes >= self.limits.unsent_bytes:
+        if not self._may_start():
             return None
-        request = waiting[0]
-        head = request.head
-        safe = head.method in SAFE_METHODS
-        if self._running and (self._unsafe or not safe):
-            return None
-        if not (head.complete or request.destination.stream or request.content.complete):
-            return None
-        waiting.popleft()
+        request = self._waiting.popleft()
         self._running += 1
-        self._unsafe = not safe
+        self._unsafe = request.head.method not in SAFE_METHODS
         request.stage = _RUNNING
         return request
+
+    def _may_start(self) -> bool:
+        """Whether the handler of the first request that waits may start."""
+        if not self._waiting or self.blocked or self._ready_bytes >= self.limits.unsent_bytes:
+            return False
+        request = self._waiting[0]
+        head = request.head
+        if self._running and (self._unsafe or head.method not in SAFE_METHODS):
+            return False
+        return head.complete or request.destination.stream or request.content.complete
 
     def respond(self, request: Request, response: Response) -> None:
         """Answer a request; too late for one that is over, and then without effect.
@@ -464,8 +474,11 @@ class Connection:
 
         What was left for later is taken up when half of the queue is free, not one by one.
         """
-        return (not self._parser.more or self.blocked or self.phase is not Phase.OPEN
-                or len(self.queue) > self.limits.pipelined_requests // 2)
+        if self.blocked or self.phase is not Phase.OPEN:
+            return True
+        if self._may_start():
+            return False  # It had to wait until answers that were ready have left.
+        return not self._parser.more or len(self.queue) > self.limits.pipelined_requests // 2
 
     @property
     def expects(self) -> Expects:
