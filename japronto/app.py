@@ -330,6 +330,8 @@ class Application(RouteDecorators):
         try:
             code = serve(self, ServerConfig(host=host, port=port, debug=self.debug))
         except (StartError, UsageError) as error:
+            if self.debug and error.__cause__ is not None:
+                traceback.print_exception(error.__cause__)
             print(f"japronto: {error}", file=sys.stderr)  # noqa: T201 - for the one who called
             code = 2 if isinstance(error, UsageError) else 3
         if code:

@@ -334,7 +334,8 @@ def application(settings: Settings) -> Application:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     _open_standard_streams()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Process 1 of a container has no other.
+    for number in (signal.SIGTERM, signal.SIGINT):  # which process 1, or a job of a script, may ignore
+        signal.signal(number, signal.default_int_handler)
     debug = False
     try:
         settings = parse(sys.argv[1:] if arguments is None else arguments, os.environ)

@@ -352,6 +352,8 @@ class HTTPProtocol(asyncio.Protocol):
             log.error("%s %s: the answer to an error could not be sent", request.method, request.target,
                       exc_info=failure)
             request.connection.respond(request, Response(500, text="Internal Server Error"))
+        finally:
+            error = None  # Its traceback holds this frame.
         self.wake()
 
     # -- content that leaves piece by piece -------------------------------------------------------
@@ -409,6 +411,8 @@ class HTTPProtocol(asyncio.Protocol):
                 if sock is not None:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
                 self.abort()
+        finally:
+            error = None  # Its traceback holds this frame.
         self.wake()
 
 

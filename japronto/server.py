@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import importlib.util
 import logging
 import os
@@ -28,6 +29,7 @@ from typing import Any, Final
 from japronto import backend
 from japronto.app import Application
 from japronto.errors import StartError, UsageError
+from japronto.loading import failure
 from japronto.protocol import HTTPProtocol
 from japronto.pure.assembler import http_date
 from japronto.tasks import Runner
@@ -61,6 +63,10 @@ class ServerConfig:
     loop: str = "auto"
     access_log: bool = False
     debug: bool = False
+
+    def __post_init__(self) -> None:
+        if type(self.port) is not int or not 0 <= self.port <= 65535:  # uvloop would take the remainder
+            raise UsageError(f"the port must be a whole number from 0 to 65535; it is {self.port!r}")
 
 
 # -- The loop --------------------------------------------------------------------------------
@@ -198,6 +204,7 @@ class Server:
         self.worker = worker
         self.config = config
         self._listening = listening
+        self._closed = False
         self._uds = _identity(config.uds) if config.uds else None
         self.sockets: list[Any] = list(getattr(listening, "sockets", ()))
         """The sockets that it listens on."""
@@ -211,7 +218,10 @@ class Server:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def close(self) -> None:
-        """Stop listening, finish what has begun, run the shutdown hooks."""
+        """Stop listening, finish what has begun, run the shutdown hooks; again, it does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         self.stop_listening()
         try:
             await self.worker.drain()
@@ -241,12 +251,15 @@ async def start_server(app: Application, config: ServerConfig) -> Server:
     app.debug = app.debug or config.debug
     if config.access_log and app.log_request is None:
         app.log_request = app.default_request_logger
-    worker = Worker(app, loop)
-    await _run_startup(app)
     try:
-        listening = await _listen(worker, config)
+        worker = Worker(app, loop)
+        await _run_startup(app)
+        try:
+            listening = await _listen(worker, config)
+        except BaseException:
+            await app.shutdown()
+            raise
     except BaseException:
-        await app.shutdown()
         app.loop = None
         raise
     worker.start()
@@ -259,8 +272,7 @@ async def _run_startup(app: Application) -> None:
     except (StartError, UsageError):
         raise
     except Exception as error:
-        log.exception("A start-up hook failed")
-        raise StartError(f"a start-up hook failed: {type(error).__name__}: {error}") from error
+        raise failure(error, "a start-up hook failed") from error
 
 
 async def _listen(worker: Worker, config: ServerConfig) -> asyncio.AbstractServer:
@@ -270,7 +282,7 @@ async def _listen(worker: Worker, config: ServerConfig) -> asyncio.AbstractServe
             return await worker.loop.create_unix_server(worker.protocol, config.uds, backlog=config.backlog)
         return await worker.loop.create_server(worker.protocol, config.host or None, config.port,
                                                backlog=config.backlog, reuse_address=True)
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         raise StartError(_why_not(config, error)) from error
 
 
@@ -301,7 +313,7 @@ def _remove_stale(path: str) -> None:
     """Remove a socket that nobody listens on any more; one in use, or another file, stays."""
     try:
         if not stat.S_ISSOCK(Path(path).stat().st_mode):
-            raise FileExistsError(17, "a file that is not a socket")
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:
@@ -311,7 +323,7 @@ def _remove_stale(path: str) -> None:
         except ConnectionRefusedError:
             Path(path).unlink()
         else:
-            raise OSError(98, "in use")
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 # -- Serving until a signal ------------------------------------------------------------------
@@ -321,6 +333,8 @@ def serve(app: Application, config: ServerConfig) -> int:
 
     Raises StartError or UsageError when it does not come to that.
     """
+    if asyncio._get_running_loop() is not None:
+        raise UsageError("a loop is running here already; await app.start_server() in place of app.run()")
     loop = app.loop_or(lambda: new_loop(config.loop))
     asyncio.set_event_loop(loop)
     try:
@@ -346,17 +360,20 @@ async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractE
 
     with _signals(loop, stop):
         starting = loop.create_task(start_server(app, config))
-        if await _interrupted(starting, first) and (starting.cancelled() or not starting.done()):
+        if await _interrupted(starting, first):
             return 0
         server = starting.result()
-        print(f"Japronto is listening on {server.address} (backend {server.worker.backend.name}, "  # noqa: T201
-              f"loop {_name_of(loop)}); Ctrl-C stops it.", file=sys.stderr, flush=True)
-        await first.wait()
-        closing = loop.create_task(server.close())
-        if await _interrupted(closing, second):
-            return 1
-        closing.result()
-        return 0
+        with contextlib.suppress(OSError):  # Nobody reads it.
+            print(f"Japronto is listening on {server.address} (backend {server.worker.backend.name}, "  # noqa: T201
+                  f"loop {_name_of(loop)}); Ctrl-C stops it.", file=sys.stderr, flush=True)
+        try:
+            await first.wait()
+        finally:
+            closing = loop.create_task(server.close())
+            hurried = await _interrupted(closing, second)
+        if not hurried:
+            closing.result()
+        return int(hurried)
 
 
 async def _interrupted(task: asyncio.Task[Any], event: asyncio.Event) -> bool:

@@ -127,11 +127,14 @@ class _Driver(Coroutine[Any, Any, None]):
 
     def throw(self, error: Any, value: Any = None, traceback: Any = None) -> Any:
         """Called by the task when what it waits for fails, or when it is cancelled."""
-        if self._coroutine is None:
-            self._let_go()
-            raise error
-        self._waits_for = _NOTHING
-        return self._step(self._coroutine.throw, error)
+        try:
+            if self._coroutine is None:
+                self._let_go()
+                raise error
+            self._waits_for = _NOTHING
+            return self._step(self._coroutine.throw, error)
+        finally:
+            error = None  # Its traceback holds this frame.
 
     def _step(self, step: Callable[[Any], Any], argument: Any) -> Any:
         try:
@@ -148,7 +151,7 @@ class _Driver(Coroutine[Any, Any, None]):
         try:
             done(given, result, error)
         finally:
-            error = None
+            error = argument = None  # The traceback of either holds this frame.
         raise StopIteration
 
     def _let_go(self) -> None:

@@ -105,7 +105,7 @@ class Connection:
     ``observed``  whether the host wants to hear of each exchange that is over
     """
 
-    __slots__ = ("_assemble", "_discarded", "_draining", "_observed", "_parser",
+    __slots__ = ("_assemble", "_deaf", "_discarded", "_draining", "_observed", "_parser",
                  "_ready_bytes", "_receiving", "_running", "_sent", "_unread", "_unsafe", "_waiting",
                  "blocked", "eof", "heads", "host", "limits", "phase", "queue", "received", "service",
                  "streaming", "upgrade")
@@ -141,6 +141,7 @@ class Connection:
         self._ready_bytes = 0  # content of answers that are READY
         self._sent = 0  # octets of content of the stream that have left
         self._discarded = 0  # octets thrown away after the end
+        self._deaf = False  # whether the rest of what has come is nothing
         self._draining = False
 
     # -- what came --------------------------------------------------------------------------------
@@ -196,6 +197,8 @@ class Connection:
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
+            if self._deaf:
+                break
             kind = type(event)
             if kind is RequestHead:
                 self._begin(event)  # type: ignore[arg-type]
@@ -236,6 +239,7 @@ class Connection:
         """The rest of the content is neither wanted nor near its end: the connection must close."""
         self._say_close(request)
         self._receiving = None
+        self._deaf = True
         self._parser.stop()
         self._end_if_over()
 
@@ -357,12 +361,11 @@ class Connection:
     def _can_drain(self, request: Request) -> bool:
         """Whether the end of the content that is still to come is known, and near (RFC 9112 s.9.3)."""
         framing = request.head.framing
-        received = request.content.received + self._unread
         if framing.length is None or framing.length == CHUNKED:
             return False
-        if framing.expect_continue and not received:
+        if framing.expect_continue and not request.content.received + self._unread:
             return False
-        return framing.length - received <= self.limits.unread_content_bytes
+        return framing.length - request.content.received <= self.limits.unread_content_bytes
 
     @staticmethod
     def _say_close(request: Request) -> None:

@@ -130,6 +130,8 @@ class Parser:
         """After a head with ``framing.upgrade``: the connection stays HTTP."""
         if self._mode is _Mode.DECISION:
             self._next_message()
+            if self._finished():  # The request says close: what follows is nothing.
+                self._buffer = b""
             self.more = bool(self._buffer)
 
     def detach(self) -> bytes:

@@ -41,6 +41,7 @@ def run(case: Case, backend: Backend, pieces: Iterable[bytes], heads_max: int = 
                 violations.append(event)
         if detaches and parser.expects is Expects.DECISION:
             _add(told, b"rest", parser.detach())
+            assert parser.expects is Expects.NOTHING
     if case.eof:
         for event in parser.feed_eof():
             _tell(told, event, case)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import h11
 import httptools
@@ -183,12 +183,13 @@ LINE = rb"\A[\r\n]*"
 BARE_LF = rb"(?<!\r)\n"
 BARE_CR = rb"\r(?!\n)"
 CONTROL = rb"\n[^ \t\r\n][^\n]*[\x01-\x08\x0e-\x1f\x7f]"
-NO_TARGET = LINE + rb"\S+ (?:[^ ]*[#\\]|(?!/|(?i:https?)://)|[^ :]*://(?:[:/? ]|[^/? ]*[^/?0-9A-Za-z\-._~!$&'()*+,;=]))"
+NO_TARGET = LINE + (rb"\S+ (?:[^ ]*[#\\]|(?!/|(?i:https?)://)"
+                    rb"|[^ :]*://(?:[:/? ]|[^/? ]*[^/?0-9A-Za-z\-._~!$&'()*+,;=]))")
 NO_ESCAPE = LINE + rb"[^\r\n]*(?:%(?![0-9A-Fa-f]{2})|%0[0AaDd])"
 NO_UTF8 = LINE + rb"[^\r\n]*%[89A-Fa-f]"
 NO_HOST = LINE + rb"\S+ \S+ HTTP/1\.[1-9]\r\n(?!(?:.+\r\n)*(?i:host):)"
-BAD_HOST = (rb"(?i)\nhost:[\t ]*(?:[^\t \r]*(?:[^0-9a-z\-._~!$&'()*+,;=%:\t \r]|:[0-9]*[^0-9\t \r]|%(?![0-9a-f]{2}))"
-            rb"|[^\t \r]+[\t ]+[^\t \r]|(?s:.*)\nhost:)")
+BAD_HOST = (rb"(?i)\nhost:[\t ]*(?:[^\t \r]*(?:[^0-9a-z\-._~!$&'()*+,;=%:\t \r]|:[0-9]*[^0-9\t \r]"
+            rb"|%(?![0-9a-f]{2}))|[^\t \r]+[\t ]+[^\t \r]|(?s:.*)\nhost:)")
 BAD_OPTION = rb"(?i)\nconnection:[^\r]*(?:[^!#$%&'*+\-.^_`|~0-9A-Za-z,\t \r]|[^\t ,:][\t ]+[^\t ,\r])"
 BAD_EXPECT = rb"(?i)\nexpect:(?:(?![\t ]*100-continue[\t ]*\r)|(?s:.*)\nexpect:)"
 LENGTHS = rb"(?i)\ncontent-length:(?:[^\r]*,|(?s:.*)\ncontent-length:)"
@@ -253,7 +254,8 @@ EXPLAINED: Sequence[Explanation] = (
     Explanation("F8", US, "[Ii]nvalid `Transfer-Encoding`|Empty Transfer-Encoding", LOOSE_CODING),
     Explanation("F10", "llhttp", "persistent: True", TRAILER),
     Explanation("G3", US, "Invalid character in chunk size", BWS_OF_CHUNK),
-    Explanation("G3", US, "Invalid character in chunk extensions", rb"\n[0-9A-Fa-f]+[\t ]*;.*[\t \x80-\xff].*\r"),
+    Explanation("G3", US, "Invalid character in chunk extensions",
+                rb"\n[0-9A-Fa-f]+[\t ]*;.*[\t \x80-\xff].*\r"),
     Explanation("G4", US, "Transfer-Encoding", TRAILER),
 )
 
@@ -271,7 +273,8 @@ def differences(name: str, octets: bytes, ours: Reading, theirs: Reading) -> Ite
         for what in Read._fields:
             our, their = getattr(mine, what), getattr(other, what)
             if our != their and their is not None:
-                yield from _unexplained(name, f"{what}: {our!r}, and by {name} {their!r}", octets[begin:mine.end])
+                fault = f"{what}: {our!r}, and by {name} {their!r}"
+                yield from _unexplained(name, fault, octets[begin:mine.end])
         if not mine.persistent or other.persistent is False:
             return
         begin = mine.end

@@ -26,7 +26,8 @@ def decode(pieces: list[bytes], limits: Limits, content_max: int) -> tuple[Chunk
     return decoder, content, rest
 
 
-@given(pieces=st.lists(st.binary(min_size=1, max_size=300), max_size=6), rest=st.binary(max_size=10), data=st.data())
+@given(pieces=st.lists(st.binary(min_size=1, max_size=300), max_size=6), rest=st.binary(max_size=10),
+       data=st.data())
 def test_what_was_encoded_is_decoded(pieces: list[bytes], rest: bytes, data: st.DataObject) -> None:
     octets = b"".join(map(encode_chunk, pieces)) + LAST_CHUNK
     content = b"".join(pieces)
@@ -38,7 +39,8 @@ def test_what_was_encoded_is_decoded(pieces: list[bytes], rest: bytes, data: st.
 
 
 @given(coded=strategies.chunked(), rest=st.binary(max_size=10), data=st.data())
-def test_all_that_the_grammar_allows_is_decoded(coded: strategies.Coded, rest: bytes, data: st.DataObject) -> None:
+def test_all_that_the_grammar_allows_is_decoded(coded: strategies.Coded, rest: bytes,
+                                                data: st.DataObject) -> None:
     cut = data.draw(strategies.cuts(coded.octets + rest))
     decoder, content, left = decode(cut, Limits(), len(coded.content))
     assert (content, left) == (coded.content, rest)
@@ -61,8 +63,9 @@ def test_an_end_is_needed(coded: strategies.Coded, data: st.DataObject) -> None:
 def test_any_octets(coded: strategies.Coded, data: st.DataObject, limits: Limits) -> None:
     """The verdict is the same for every cut, and no content is made up."""
     octets = data.draw(strategies.mutated(coded.octets) | st.binary(max_size=40))
+    pieces = data.draw(strategies.cuts(octets))
     whole, content, left = decode([octets], limits, limits.content_bytes)
-    cut, content_of_cut, left_of_cut = decode(data.draw(strategies.cuts(octets)), limits, limits.content_bytes)
+    cut, content_of_cut, left_of_cut = decode(pieces, limits, limits.content_bytes)
     assert (cut.done, cut.violation, content_of_cut) == (whole.done, whole.violation, content)
     assert cut.trailers == whole.trailers
     assert left_of_cut == left or whole.violation

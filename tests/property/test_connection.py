@@ -18,7 +18,14 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from japronto.backend import Backend
 from japronto.errors import DisconnectError, ResponseError
@@ -86,11 +93,14 @@ def with_content(number: int, path: str, method: str, size: int, chunk: int, wai
 
 NUMBER = re.compile(r"/?[sw]+(\d+)").match
 METHODS = st.sampled_from(("GET", "HEAD", "OPTIONS", "POST", "DELETE"))
-SAYS = st.sampled_from((("1.1", ""),) * 5 + (("1.1", "close"), ("1.0", ""), ("1.0", "keep-alive"), ("1.0", "close")))
+SAYS = st.sampled_from((*[("1.1", "")] * 5, ("1.1", "close"), ("1.0", ""), ("1.0", "keep-alive"),
+                        ("1.0", "close")))
 READ = st.sampled_from((0, 5, 90, READ_MAX, READ_MAX))
 FAULTS = st.sampled_from((
-    b"GET / HTTP/1.1\r\n\r\n", b"GET /\n", b"\0", b"GET /" + b"x" * 60, b"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n",
-    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 121\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nExpect: b\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n", b"GET /\n", b"\0", b"GET /" + b"x" * 60,
+    b"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 121\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nExpect: b\r\n\r\n",
     b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"))
 
 
@@ -133,11 +143,14 @@ class Reader:
         try:
             self.waiter = coroutine.send(None)
             self.waiting = coroutine
+            return
         except StopIteration as stop:
-            assert stop.value
-            self.got += stop.value
+            piece = stop.value
         except (StopAsyncIteration, DisconnectError):
             self.ended = True
+            return
+        assert piece, "an empty piece of content"
+        self.got += piece
 
 
 # -- The machine -----------------------------------------------------------------------------
@@ -177,7 +190,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         ready = [ahead for ahead in queue if ahead.stage is Stage.READY]
         assert sum(len(ahead.response.body) for ahead in ready if ahead.response) < LIMITS.unsent_bytes
         place = queue.index(request)
-        unfinished = [ahead for ahead in queue[:place] if ahead.stage is not Stage.READY or streams(ahead, ahead.response)]
+        unfinished = [ahead for ahead in queue[:place]
+                      if ahead.stage is not Stage.READY or streams(ahead, ahead.response)]
         if request.method in SAFE_METHODS:
             assert all(ahead.method in SAFE_METHODS for ahead in unfinished)
         else:
@@ -219,12 +233,15 @@ class ConnectionMachine(RuleBasedStateMachine):
     def asks_for_several(self, methods: list[str], read: int) -> None:
         for method in methods:
             number = len(self.asked)
-            self.sends(Asked(number, head(method, f"/w{number}"), method=method), read if method == methods[-1] else 0)
+            self.sends(Asked(number, head(method, f"/w{number}"), method=method))
+        if read and self.can_be_read():
+            self.is_read(read)
 
     @precondition(can_ask)
-    @rule(method=METHODS, streams=st.booleans(), size=st.integers(0, 120), chunk=st.sampled_from((0, 1, 7, 50)),
-          waits=st.booleans(), read=READ)
-    def asks_with_content(self, method: str, streams: bool, size: int, chunk: int, waits: bool, read: int) -> None:
+    @rule(method=METHODS, streams=st.booleans(), size=st.integers(0, 120),
+          chunk=st.sampled_from((0, 1, 7, 50)), waits=st.booleans(), read=READ)
+    def asks_with_content(self, method: str, streams: bool, size: int, chunk: int, waits: bool,
+                          read: int) -> None:
         number = len(self.asked)
         path = f"/{'s' if streams else 'w'}{number}"
         self.sends(with_content(number, path, method, size, chunk, waits), read)
@@ -251,8 +268,9 @@ class ConnectionMachine(RuleBasedStateMachine):
     def sends_malformed_content(self, method: str, streams: bool, size: int) -> None:
         number = len(self.asked)
         coded = chunks(b"x" * size, 20)[:-5] + b"oops"
-        self.sends(Asked(number, head(method, f"/{'s' if streams else 'w'}{number}", "Transfer-Encoding: chunked"),
-                         b"x" * size, coded, method, faulty=True))
+        path = f"/{'s' if streams else 'w'}{number}"
+        self.sends(Asked(number, head(method, path, "Transfer-Encoding: chunked"), b"x" * size, coded, method,
+                         faulty=True))
 
     def can_be_read(self) -> bool:
         return (not self.gone and bool(self.outbound) and self.connection.wants_reading
@@ -314,7 +332,8 @@ class ConnectionMachine(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.running))
     @rule(data=st.data(), pieces=st.lists(st.sampled_from((b"", b"a", b"piece", BIG)), max_size=4),
           declared=st.booleans(), code=st.sampled_from((200, 204)))
-    def answers_with_a_stream(self, data: st.DataObject, pieces: list[bytes], declared: bool, code: int) -> None:
+    def answers_with_a_stream(self, data: st.DataObject, pieces: list[bytes], declared: bool,
+                              code: int) -> None:
         request = data.draw(st.sampled_from(self.running))
         content = b"".join(pieces)
         declared = declared and code == 200
@@ -438,11 +457,10 @@ class ConnectionMachine(RuleBasedStateMachine):
     def is_within_its_bounds(self) -> None:
         queue = self.connection.queue
         assert len(queue) <= LIMITS.pipelined_requests + 1  # the last may be a fault, answered in its place
-        contents = [request._content for request in queue]
-        held = [content.buffered for content in contents if content is not None]
-        assert all(buffered < LIMITS.content_buffer_bytes + READ_MAX for request, buffered in zip(queue, held, strict=False)
-                   if request.destination.stream)
-        assert sum(held) < LIMITS.content_bytes + 2 * (LIMITS.content_buffer_bytes + READ_MAX)
+        held = {request: request._content.buffered if request._content else 0 for request in queue}
+        most = LIMITS.content_buffer_bytes + READ_MAX
+        assert all(held[request] < most for request in queue if request.destination.stream)
+        assert sum(held.values()) < LIMITS.content_bytes + 2 * most
 
     @invariant()
     def is_not_stuck(self) -> None:
@@ -454,7 +472,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         queue = list(connection.queue)
         if connection.streaming is None:
             assert not queue or queue[0].stage is not Stage.READY
-        if any(request.stage is Stage.RUNNING for request in queue) or connection.streaming or connection.blocked:
+        running = any(request.stage is Stage.RUNNING for request in queue)
+        if running or connection.streaming is not None or connection.blocked:
             return
         assert len(queue) <= 1
         assert not queue or (queue[0].stage is Stage.QUEUED and queue[0].awaits_content)
@@ -565,10 +584,5 @@ class ConnectionMachine(RuleBasedStateMachine):
 
 
 def test_connections(backend: Backend) -> None:
-    class Machine(ConnectionMachine):
-        pass
-
-    Machine.backend = backend
-    from hypothesis.stateful import run_state_machine_as_test
-
-    run_state_machine_as_test(Machine, settings=settings())
+    machine = type("Machine", (ConnectionMachine,), {"backend": backend})
+    run_state_machine_as_test(machine, settings=settings(max_examples=2 * settings().max_examples))

@@ -14,11 +14,9 @@ from hypothesis import given
 
 from japronto.backend import Backend
 from japronto.limits import Limits
-from japronto.messages import Framing
 
 from . import strategies
-from .driving import Message
-from .oracles import EXPLAINED, READERS, US, Explanation, by_japronto, differences
+from .oracles import READERS, by_japronto, differences
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
 PLAIN = (

@@ -17,13 +17,13 @@ from japronto.messages import CHUNKED, Expects, RequestHead, Violation
 from japronto.pure.grammar import scan
 
 from . import strategies
-from .driving import ENOUGH, Outcome, fields_of, one_by_one, parse, take, take_more
+from .driving import ENOUGH, Outcome, fields_of, one_by_one, parse, take
 
 HEADS_MAX = st.sampled_from((1, 2, ENOUGH))
 BLAMED = {
-    "empty_lines": {400}, "request_line_bytes": {400, 414}, "field_line_bytes": {431}, "field_section_bytes": {431},
-    "fields": {431}, "content_bytes": {413}, "chunk_line_bytes": {400}, "chunk_extension_bytes": {400},
-    "trailer_section_bytes": {431}, "trailer_fields": {431}}
+    "empty_lines": {400}, "request_line_bytes": {400, 414}, "field_line_bytes": {431},
+    "field_section_bytes": {431}, "fields": {431}, "content_bytes": {413}, "chunk_line_bytes": {400},
+    "chunk_extension_bytes": {400}, "trailer_section_bytes": {431}, "trailer_fields": {431}}
 """The status of the answer to what exceeds a bound."""
 
 
@@ -137,7 +137,8 @@ def test_a_route_says_how_much_content_it_takes(request: strategies.Sent, most: 
 
 
 @given(octets=strategies.OCTETS, limits=strategies.limits(), data=st.data())
-def test_what_is_kept_is_bounded(octets: bytes, limits: Limits, data: st.DataObject, backend: Backend) -> None:
+def test_what_is_kept_is_bounded(octets: bytes, limits: Limits, data: st.DataObject,
+                                 backend: Backend) -> None:
     """Between two calls no more is kept than one head, chunk line or trailer section may have."""
     head = 2 * limits.empty_lines + limits.request_line_bytes + 2 + limits.field_section_bytes + 2
     most = max(head, limits.chunk_line_bytes + 2, limits.trailer_section_bytes + 2)
@@ -232,8 +233,10 @@ def _line_by_line(octets: bytes, start: int, heads_max: int, limits: Limits) -> 
             return
 
 
-@given(octets=strategies.OCTETS, limits=strategies.limits(), heads_max=st.integers(1, 4), start=st.integers(0, 3))
-def test_whole_heads_and_lines_are_judged_alike(octets: bytes, limits: Limits, heads_max: int, start: int) -> None:
+@given(octets=strategies.OCTETS, limits=strategies.limits(), heads_max=st.integers(1, 4),
+       start=st.integers(0, 3))
+def test_whole_heads_and_lines_are_judged_alike(octets: bytes, limits: Limits, heads_max: int,
+                                                start: int) -> None:
     start = min(start, len(octets))
     whole = scan(octets, start, heads_max, limits)
     steps = list(_line_by_line(octets, start, heads_max, limits))

@@ -264,7 +264,12 @@ def garbage_count(request: Request) -> Response:
 
 @app.post("/garbage/found")
 def garbage_found(request: Request) -> Response:
-    found = gc.collect()
+    """Of which types it is."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    gc.collect()
+    gc.set_debug(0)
+    found = sorted({type(thing).__name__ for thing in gc.garbage})
+    gc.garbage.clear()
     gc.enable()
     return Response(json=found)
 
