@@ -358,11 +358,8 @@ async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractE
     def stop() -> None:
         (second if first.is_set() else first).set()
 
+    server = await start_server(app, config)  # Till then, signals end the program as any other.
     with _signals(loop, stop):
-        starting = loop.create_task(start_server(app, config))
-        if await _interrupted(starting, first):
-            return 0
-        server = starting.result()
         with contextlib.suppress(OSError):  # Nobody reads it.
             print(f"Japronto is listening on {server.address} (backend {server.worker.backend.name}, "  # noqa: T201
                   f"loop {_name_of(loop)}); Ctrl-C stops it.", file=sys.stderr, flush=True)

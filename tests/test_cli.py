@@ -312,6 +312,8 @@ site = Site()
     "importing.py": "import no_such_library\n",
     "deep.py": "import json\n\ndef f():\n    json.loads('{')\n\nf()\n",
     "failing.py": "x = 1\n\ndef f():\n    return 1 / 0\n\nf()\n",
+    "using.py": "import sys\nsys.path.append('site-packages')\nimport broken_library\n",
+    "site-packages/broken_library.py": "raise OSError('no licence')\n",
     "wrong.py": "def f(:\n    pass\n",
     "leaving.py": "import sys\nsys.exit(3)\n",
     "lines.py": "raise ValueError('one\\ntwo')\n",
@@ -444,6 +446,8 @@ $ japronto failing:app
 $ japronto deep:app
 3: deep cannot be imported: JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column
    2 (char 1) in PLACE/deep.py, line 4
+$ japronto using:app
+3: using cannot be imported: OSError: no licence in PLACE/using.py, line 3
 $ japronto wrong:app
 3: wrong cannot be imported: SyntaxError: invalid syntax in PLACE/wrong.py, line 1
 $ japronto leaving:app

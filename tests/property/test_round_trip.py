@@ -291,6 +291,41 @@ def test_fields_cannot_break_out_of_their_lines(fields: list[tuple[str, Any]], b
         assert len(lines) <= len(own) + 4  # Content-Type, Content-Length, Connection and Date
 
 
+GOVERNING = st.sampled_from((
+    ("Date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("date", "Mon, 07 Nov 1994 08:49:37 GMT"), ("DATE", "today"),
+    ("Server", "a"), ("server", ""), ("Content-Type", "a/b"), ("content-type", "c/d"), ("Content-Length", "3"),
+    ("content-length", "3"), ("CONTENT-LENGTH", "4"), ("Transfer-Encoding", "chunked"),
+    ("transfer-encoding", "gzip"), ("Connection", "close"), ("connection", "keep-alive, Close"),
+    ("Connection", "upgrade"), ("X", "y")))
+
+
+@given(fields=st.lists(GOVERNING, max_size=4), method=st.sampled_from(("GET", "HEAD")),
+       minor=st.sampled_from((0, 1)), streams=st.booleans(), code=st.sampled_from((200, 204, 205, 304)))
+def test_what_governs_is_consistent_or_refused(fields: list[tuple[str, str]], method: str, minor: int,
+                                               streams: bool, code: int, backend: Backend) -> None:
+    """A handler may say what the server would; never two of one kind leave, nor what is not so."""
+    asked = Asked(method, minor, None)
+    response = Response(code, body=iter([b"abc"]) if streams else b"abc", headers=fields)
+    try:
+        sent, goes_on = sent_for(backend, [(asked, response)])
+    except ResponseError:
+        return
+    [answer] = answers(sent, [method], ended=not goes_on)
+    names = [name for name, _ in answer.fields if name != b"x"]
+    assert len(names) == len(set(names))
+    assert not {b"content-length", b"transfer-encoding"} <= set(names)
+    assert answer.whole
+    assert answer.content == (b"abc" if method == "GET" and code == 200 else b"")
+    assert answer.closes is not goes_on
+    own = {name.lower(): value for name, value in fields}
+    assert answer.get(b"date") == own.get("date", DATE.decode()).encode()
+    assert answer.get(b"server") == (own["server"].encode() if "server" in own else None)
+    if code == 200 and not streams:
+        assert answer.get(b"content-length") == b"3"
+    elif code in (200, 304) and "content-length" in own:
+        assert answer.get(b"content-length") == own["content-length"].encode()
+
+
 @given(fields=st.lists(st.tuples(NAMES, ANY_TEXT), min_size=1, max_size=2))
 def test_fields_that_are_set_later_are_checked_too(fields: list[tuple[str, str]], backend: Backend) -> None:
     def make() -> Response:
