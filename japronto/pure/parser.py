@@ -136,8 +136,8 @@ class Parser:
 
     def detach(self) -> bytes:
         """After a head with ``framing.upgrade``: the octets that belong to the new protocol."""
-        octets, self._buffer = self._buffer, b""
-        self._mode = _Mode.FINISHED
+        octets = self._buffer
+        self.stop()
         return octets
 
     def stop(self) -> None:
