@@ -85,7 +85,8 @@ def is_common(request: Request, response: Response) -> bool:
     return (response._headers is None and response.code == 200 and response.stream is None
             and response.cookies is None and response.upgrade is None
             and response.content_type is not None
-            and request.persistent and request.head.minor == 1 and request.head.method != "HEAD")
+            and request.persistent and request.head.minor == 1
+            and request.head.method not in ("HEAD", "CONNECT"))
 
 
 def has_content(request: Request, response: Response) -> bool:
@@ -148,6 +149,8 @@ def prepare(request: Request, response: Response) -> None:
             raise ResponseError("an Upgrade is answered with 101, CONNECT with a 2xx")
         if response.code == 101 and "upgrade" not in response.headers:
             raise ResponseError("a 101 must name the new protocol in an Upgrade field")
+    elif request.head.method == "CONNECT" and response.code < 300:
+        raise ResponseError("a 2xx to CONNECT opens a tunnel (RFC 9110 s.9.3.6); it needs upgrade=...")
     chosen = plan(request, response)
     if response.fields and not chosen.chunked and "transfer-encoding" in response.headers:
         raise ResponseError("Transfer-Encoding does not go with this response")
