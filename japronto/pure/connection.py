@@ -489,7 +489,8 @@ class Connection:
         if self.phase is not Phase.OPEN:
             return Expects.NOTHING
         request = self._receiving
-        if request is not None and request.head.framing.expect_continue and not request.content.received:
+        if (request is not None and request.stage is not Stage.STREAMING
+                and request.head.framing.expect_continue and not request.content.received):
             return Expects.NOTHING  # It is the handler that lets the client wait.
         return self._parser.expects
 

@@ -1,46 +1,49 @@
 """The application that all cases use.
 
-======================  ======================================================================
-any /                   the content, read whole
-GET /hello              ``hello``
-GET PUT DELETE /item    ``item``
-GET /host               the host and the port that the handler sees
-GET /segment/{text}     what the placeholder took
-GET /query              the query as it came; ``None`` without one
-GET /field/{name}       the value of a field of the request, as it came
-GET /fields/{name}      the values of all its lines, with ``|`` between
-POST PUT /echo          the content, read whole
-POST /taken             the content, read piece by piece; ``ended early`` when that fails
-GET POST /untaken       ``untaken``, at once
-POST /taken-after/{name}  the content, read piece by piece after a wait as in /wait/{name}
-POST /trailers/{name}   the value of a field, ``|``, the value of the trailer of that name
-GET POST /wait/{name}   the name, once somebody asks for /go/{name}, or at ``! go NAME``
-GET /go/{name}          ``gone``; lets those go on that wait for the name
-GET /late               ``late``, after all others have had a turn
-GET /count              how often /count was posted to
-POST /count             the same, after counting, which takes a turn
-GET /raise              an exception whose text should stay in the house
-GET /refuse             an exception that is an answer: 400, with the query as its text
-GET /set                ``set``, with the fields that the query names
-GET /status/{code}      ``content`` with a status code, and the fields that the query names
-GET /pieces             ``ab``, nothing, ``c``, piece by piece, with the fields that the query names
-GET /pieces-late        the same, each after a turn
-GET /pieces-wait/{name}  the same, but ``c`` waits as /wait/{name} does
-GET /pieces-after/{name}  the same, all after the wait
-GET /pieces-broken      the same, and then an exception in place of the end
-GET /pieces-of-text     a piece that is no octets
+=========================  ==============================================================================
+any /                      the content, read whole
+GET /hello                 ``hello``
+GET PUT DELETE /item       ``item``
+GET /host                  the host and the port that the handler sees
+GET /segment/{text}        what the placeholder took
+GET /query                 the query as it came; ``None`` without one
+GET /field/{name}          the value of a field of the request, as it came
+GET /fields/{name}         the values of all its lines, with ``|`` between
+POST PUT /echo             the content, read whole
+GET POST /taken            the content, read piece by piece; ``ended early`` when that fails
+GET POST /untaken          ``untaken``, at once
+POST /taken-after/{name}   the content, read piece by piece after a wait as in /wait/{name}
+POST /taken-first/{name}   takes the first piece of the content, then is as /wait/{name}
+POST /trailers/{name}      the value of a field, ``|``, the value of the trailer of that name
+GET POST /wait/{name}      the name, once somebody asks for /go/{name}, or at ``! go NAME``
+GET /go/{name}             ``gone``; lets those go on that wait for the name
+GET /late                  ``late``, after all others have had a turn
+GET /count                 how often /count was posted to
+POST /count                the same, after counting, which takes a turn
+GET /raise                 an exception whose text should stay in the house
+GET /refuse                an exception that is an answer: 400, with the query as its text
+GET /set                   ``set``, with the fields that the query names
+GET /status/{code}         ``content`` with a status code, and the fields that the query names
+GET /pieces                ``ab``, nothing, ``c``, piece by piece, with the fields that the query names
+GET /pieces-late           the same, each after a turn
+GET /pieces-wait/{name}    the same, but ``c`` waits as /wait/{name} does
+GET /pieces-after/{name}   the same, all after the wait
+GET /pieces-broken         the same, and then an exception in place of the end
+GET /pieces-of-text        a piece that is no octets
 GET /pieces-status/{code}  pieces with a status code
-POST /pieces-taken      the pieces of the content, as they come
-POST /pieces-untaken    ``ab``, nothing, ``c``, without a look at the content
-GET /large/{size}       so many octets
-HEAD /head              nothing, with the fields that the query names
-GET /cookies            two cookies, the first of them for the path that the query gives
-GET POST /shout         101 to a client that offers the protocol ``shout``, which speaks in upper case
+POST /pieces-taken         the pieces of the content, as they come
+POST /pieces-untaken       ``ab``, nothing, ``c``, without a look at the content
+GET /large/{size}          so many octets
+HEAD /head                 nothing, with the fields that the query names
+GET /cookies               two cookies, the first of them for the path that the query gives
+GET POST /shout            101 to a client that offers the protocol ``shout``, which speaks in upper case
 GET /shout-wrongly/{code}  that protocol with a status code, and without saying so
 CONNECT shout.example:443  that protocol, behind a 200
 CONNECT wrong.example:443  that protocol, behind a 101
-TRACE /trace            ``traced``
-======================  ======================================================================
+CONNECT 500.example:443    ``hello``, with 200
+CONNECT 403.example:443    ``hello``, with 403
+TRACE /trace               ``traced``
+=========================  ==============================================================================
 
 What handlers share, and what they note down for the test to see, is in the ``Scene`` of the
 connection, which they find as ``request.transport``.
@@ -140,7 +143,7 @@ def _contents(app: Application) -> None:
     def echo(request: Request) -> Response:
         return Response(body=request.body or b"")
 
-    @app.post("/taken", stream=True)
+    @app.route("/taken", methods=["GET", "POST"], stream=True)
     async def taken(request: Request) -> Response:
         try:
             content = await request.read()
@@ -153,6 +156,11 @@ def _contents(app: Application) -> None:
     async def taken_after(request: Request) -> Response:
         await wait(request)
         return await taken(request)
+
+    @app.post("/taken-first/{name}", stream=True)
+    async def taken_first(request: Request) -> Response:
+        await anext(request.stream())
+        return await wait(request)
 
     @app.route("/untaken", methods=["GET", "POST"], stream=True)
     def untaken(request: Request) -> Response:
@@ -273,4 +281,6 @@ def _protocols(app: Application) -> None:
     app.get("/shout-wrongly/{code:int}")(lambda request: Response(request.match_dict["code"], upgrade=Shout))
     app.route("wrong.example:443", "CONNECT")(lambda request: Response(101, headers={"Upgrade": "shout"},
                                                                        upgrade=Shout))
+    app.route("500.example:443", "CONNECT")(lambda request: Response(text="hello"))
+    app.route("403.example:443", "CONNECT")(lambda request: Response(403, text="hello"))
     app.route("shout.example:443", "CONNECT")(lambda request: Response(upgrade=Shout))

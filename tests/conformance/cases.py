@@ -57,6 +57,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -239,6 +240,7 @@ def read(document: str, source: str) -> Iterator[Case]:
             lines.append((sign, text))
 
 
+@cache
 def all_cases() -> list[Case]:
     """All cases of all files."""
     return [case for path in sorted(HERE.glob("*.case"))

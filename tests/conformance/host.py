@@ -1,4 +1,7 @@
-"""Drives a connection without sockets, an event loop or a clock: the loop of ``protocol.py``, in small.
+"""Drives a connection without sockets, an event loop or a clock: ``protocol.py``, in small.
+
+Like that one, it only looks at the connection again when octets have come, when a handler or a stream
+has finished, and when the connection asks to be looked at.
 
 Handlers and streams are coroutines that only ever wait for a ``Waiter``.  They take turns, in the
 order in which they began, so that a run is the same each time.
@@ -6,7 +9,7 @@ order in which they began, so that a run is the same each time.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Coroutine, Generator
+from collections.abc import AsyncIterable, Coroutine, Generator, Iterator
 from typing import Any, cast
 
 from japronto import Request, Response, ResponseError
@@ -23,6 +26,12 @@ DATE = http_date(1994, 11, 6, 8, 49, 37, 6)
 
 ROUNDS_MAX = 1000
 """More than any case needs."""
+
+
+def rounds() -> Iterator[None]:
+    """For a loop that should come to an end by itself."""
+    yield from [None] * ROUNDS_MAX
+    raise AssertionError("the connection always has something to do, and gets nowhere")
 
 
 class Waiter:
@@ -73,6 +82,9 @@ class Host:
         self.over: list[Request] = []
         self.was_reset = False
         """Whether the server had to reset the connection."""
+        self._awake = False
+        self._pumping = False
+        self._reading = True
         self._left = bytearray()
         self._unread = b""  # what the client has sent and the server has not read
         self._eof = False
@@ -97,11 +109,14 @@ class Host:
                 self.transport.go(name)
             case ["deaf" | "hears" as state]:
                 self.connection.blocked = state == "deaf"
+                self._awake = True
             case ["drain"]:
                 self.connection.drain()
+                self._awake = True
             case ["time-out"]:
                 if self.connection.expects in (Expects.HEAD, Expects.CONTENT):
                     self.connection.time_out(Violation(408, "The request did not arrive in time."))
+                    self._awake = True
             case _:
                 raise ValueError(f"nothing that can happen: {what}")
         self._move_on()
@@ -109,7 +124,7 @@ class Host:
     @property
     def state(self) -> bytes:
         """The phase of the connection; ``paused`` when it is open and nothing is read."""
-        if self.connection.phase is Phase.OPEN and not self.connection.wants_reading:
+        if self.connection.phase is Phase.OPEN and not self._reading:
             return b"paused"
         return self.connection.phase.value.encode()
 
@@ -130,7 +145,8 @@ class Host:
         return Waiter()
 
     def wake(self) -> None:
-        """All is looked at in each round anyway."""
+        if not self._pumping:
+            self._awake = True
 
     def discard(self, stream: Any) -> None:
         self.transport.note("discarded")
@@ -148,27 +164,41 @@ class Host:
     # -- moving things on -------------------------------------------------------------------------
 
     def _move_on(self) -> None:
-        """Round after round, until one in which nothing moves."""
-        for _ in range(ROUNDS_MAX):
-            if not any([self._start(), self._step(), self._send(), self._receive()]):
+        """Until there is nothing to send, no coroutine to go on with, and nothing to read."""
+        for _ in rounds():
+            if self._awake:
+                self._awake = False
+                self._pump()
+            elif not (self._step() or self._receive()):
                 return
-        raise AssertionError("the connection always has something to do, and gets nowhere")
 
-    def _start(self) -> bool:
-        """Start the handlers that may start."""
-        started = False
-        while (request := self.connection.next_request()) is not None:
-            started = True
-            self.begun.append(request)
-            try:
-                answer = request.destination.handler(request)
-            except Exception as error:
-                answer = self._failed(request, error)
-            if isinstance(answer, Response):
-                self._answer(request, answer)
-            else:
-                self._run(self._await(request, answer))
-        return started
+    def _pump(self) -> None:
+        """Start what may start and send what may leave, until nothing moves."""
+        connection = self.connection
+        self._pumping = True
+        for _ in rounds():
+            while (request := connection.next_request()) is not None:
+                self._start(request)
+            self._left += b"".join(connection.data_to_send(DATE))
+            if self._starts_and_ends_stream():
+                continue
+            if connection.stalled:
+                break
+            connection.receive(b"")
+        self._pumping = False
+        self._reading = connection.wants_reading
+
+    def _start(self, request: Request) -> None:
+        """Start a handler."""
+        self.begun.append(request)
+        try:
+            answer = request.destination.handler(request)
+        except Exception as error:
+            answer = self._failed(request, error)
+        if isinstance(answer, Response):
+            self._answer(request, answer)
+        else:
+            self._run(self._await(request, answer))
 
     async def _await(self, request: Request, answer: Coroutine[Waiter, None, Response]) -> None:
         try:
@@ -182,6 +212,7 @@ class Host:
             self.connection.respond(request, response)
         except ResponseError as error:
             self.connection.respond(request, self._failed(request, error))
+        self.wake()
 
     def _failed(self, request: Request, error: Exception) -> Response:
         answer = self.connection.service.failed(request, error)
@@ -201,16 +232,14 @@ class Host:
         self._tasks = [task for task in self._tasks if not task.over]
         return any(stepped)
 
-    def _send(self) -> bool:
-        """Send what may leave, and begin to send what leaves piece by piece."""
-        buffers = self.connection.data_to_send(DATE)
-        self._left += b"".join(buffers)
+    def _starts_and_ends_stream(self) -> bool:
+        """Begin to send content that leaves piece by piece; whether all of it has left at once."""
         request = self.connection.streaming
         if request is None or request is self._streaming:
-            return bool(buffers)
+            return False
         self._streaming = request
         self._run(self._stream(request))
-        return True
+        return self.connection.streaming is not request
 
     async def _stream(self, request: Request) -> None:
         connection = self.connection
@@ -225,26 +254,26 @@ class Host:
                     self._left += connection.send_piece(piece)
             self._left += connection.end_stream()
         except Exception:
-            self.was_reset = connection.abort_stream()
+            if connection.streaming is request:  # and the client is still there
+                self.was_reset = connection.abort_stream()
+        self.wake()
 
     def _receive(self) -> bool:
         """Read, if there is something to read and room for it."""
         connection = self.connection
         if connection.phase is Phase.SWITCHED:
             return self._receive_in_the_new_protocol()
-        if not connection.stalled:
-            connection.receive(b"")
-            return True
-        if not connection.wants_reading:
+        if not self._reading:
             return False
         if self._unread:
             octets, self._unread = self._unread, b""
             connection.receive(octets)
-            return True
-        if self._eof and not connection.eof:
+        elif self._eof and not connection.eof:
             connection.receive_eof()
-            return True
-        return False
+        else:
+            return False
+        self._awake = True
+        return True
 
     def _receive_in_the_new_protocol(self) -> bool:
         octets = self._unread
