@@ -17,7 +17,6 @@ import h11
 import httptools
 
 from japronto.interfaces import Parser
-from japronto.messages import Expects
 
 from .driving import Fields, Outcome, one_by_one, take, take_more
 
@@ -33,7 +32,9 @@ class Read(NamedTuple):
     end: int
     """How many octets it and those ahead of it have."""
     persistent: bool | None
-    """``None`` where a parser leaves it to its user."""
+    """Whether another may follow; ``None`` where a parser leaves that to its user."""
+    switches: bool | None
+    """Whether what follows may be no HTTP; ``None`` likewise."""
 
 
 ABSOLUTE_FORM = re.compile(rb"(?i)https?://").match
@@ -47,11 +48,10 @@ def _comparable(target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> Fields:
 
 @dataclass
 class Reading:
-    """The messages, and what ended the reading: a fault, or what may be the end of HTTP."""
+    """The messages, and the fault that ended the reading if there was one."""
 
     messages: list[Read] = field(default_factory=list)
     fault: str | None = None
-    switched: bool = False
 
 
 def by_japronto(parser: Parser, octets: bytes) -> Reading:
@@ -61,22 +61,21 @@ def by_japronto(parser: Parser, octets: bytes) -> Reading:
         take_more(outcome, parser)
         if len(outcome.whole) > len(reading.messages):
             message = outcome.whole[-1]
-            reading.messages.append(Read(message.method, message.target,
-                                         _comparable(message.target, message.fields), message.content, end,
-                                         message.framing.persistent))
-            reading.switched = message.framing.upgrade
-        if reading.switched:
-            break
-        if parser.expects is Expects.NOTHING:
-            break
+            reading.messages.append(Read(
+                message.method, message.target, _comparable(message.target, message.fields), message.content,
+                end, message.framing.persistent, message.framing.upgrade))
     reading.fault = outcome.violation.reason if outcome.violation else None
     return reading
+
+
+EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+"""Ahead of a request line, where h11 does not skip them."""
 
 
 def by_h11(octets: bytes) -> Reading:
     """A connection for each message, since h11 wants an answer before it goes on."""
     reading, rest = Reading(), octets
-    while rest := rest.lstrip(b"\r\n"):  # Empty lines ahead of a request it does not skip.
+    while rest := EMPTY_LINES.sub(b"", rest):
         connection = h11.Connection(h11.SERVER)
         connection.receive_data(rest)
         try:
@@ -108,7 +107,7 @@ def _next_of_h11(connection: h11.Connection) -> Read | None:
             # It closes after any HTTP/1.0, and does not say before it is known whether the protocol changes.
             silent = request.http_version == b"1.0" or state is h11.MIGHT_SWITCH_PROTOCOL
             return Read(request.method.decode(), request.target, _comparable(request.target, request.headers),
-                        content, 0, None if silent else state is not h11.MUST_CLOSE)
+                        content, 0, None if silent else state is not h11.MUST_CLOSE, None)
 
 
 class _Listener:
@@ -139,7 +138,7 @@ class _Listener:
     def on_message_complete(self) -> None:
         self.reading.messages.append(Read(
             self.parser.get_method().decode(), self.target, _comparable(self.target, self.fields),
-            self.content, self.fed, self.parser.should_keep_alive()))
+            self.content, self.fed, self.parser.should_keep_alive(), False))
 
 
 def by_llhttp(octets: bytes) -> Reading:
@@ -150,6 +149,7 @@ def by_llhttp(octets: bytes) -> Reading:
         try:
             listener.parser.feed_data(octet)
         except httptools.HttpParserUpgrade:
+            reading.messages[-1] = reading.messages[-1]._replace(switches=True)
             break
         except httptools.HttpParserError as error:
             reading.fault = str(error)
@@ -165,23 +165,37 @@ READERS = {"h11": by_h11, "llhttp": by_llhttp}
 US = "japronto"
 
 
+class Difference(NamedTuple):
+    """A message that two parsers read differently."""
+
+    takes: str
+    """Who takes it: one of the others, or we."""
+    fault: str
+    """What the one that does not take it says, or what they read differently."""
+    octets: bytes
+    """The message, and what follows it."""
+
+
 class Explanation(NamedTuple):
-    """Why one parser takes what another refuses, or reads it otherwise."""
+    """Why that is no surprise."""
 
     rule: str
     """Of the checklist that the conformance cases stand under."""
     takes: str
-    """Who takes the message: one of the others, or us."""
     fault: str
-    """What is the matter with it to the one that does not; a regular expression."""
-    octets: bytes = rb""
-    """What must stand in the message; a regular expression."""
+    """A regular expression."""
+    octets: bytes
+    """A regular expression for what must stand in the message."""
+    example: bytes
+
+    def explains(self, difference: Difference) -> bool:
+        return (self.takes == difference.takes and re.search(self.fault, difference.fault) is not None
+                and re.search(self.octets, difference.octets) is not None)
 
 
 # What must stand in a message for one of the explanations below to be one.
-LINE = rb"\A[\r\n]*"
+LINE = rb"\A(?:\r\n)*"
 BARE_LF = rb"(?<!\r)\n"
-BARE_CR = rb"\r(?!\n)"
 CONTROL = rb"\n[^ \t\r\n][^\n]*[\x01-\x08\x0e-\x1f\x7f]"
 NO_TARGET = LINE + (rb"\S+ (?:[^ ]*[#\\]|(?!/|(?i:https?)://)"
                     rb"|[^ :]*://(?:[:/? ]|[^/? ]*[^/?0-9A-Za-z\-._~!$&'()*+,;=]))")
@@ -200,88 +214,109 @@ EMPTY_ELEMENT = rb"(?i)\ntransfer-encoding:(?:[\t ]*[,\r]|[^\r]*,[\t ]*\r)"
 LOOSE_CODING = rb"(?i)\ntransfer-encoding:(?:[\t ]*[,\r]|[^\r]*[,\t ]\r)"
 TRAILER = rb"\n0+(?:;.*)?\r\n(?:.+\r\n)*(?i:connection|content-length|transfer-encoding):"
 BWS_OF_CHUNK = rb"\n[0-9A-Fa-f]+[\t ]+;"
+EXTENSION = rb"\n[0-9A-Fa-f]+[\t ]*;"
 
-EXPLAINED: Sequence[Explanation] = (
-    # h11 takes it.  It ends lines at LF, and lets controls, folded lines and most values through.
-    Explanation("A2", "h11", "A line ends in a bare line feed", BARE_LF),
-    Explanation("A2", "h11", "A request line must start with a method", rb"\A(?:\r\n)*\n"),
-    Explanation("A3", "h11", "A carriage return stands without a line feed", BARE_CR),
-    Explanation("A6", "h11", "A field line is malformed", CONTROL),
-    Explanation("B4", "h11", "Only HTTP/1.0 and HTTP/1.1", rb"HTTP/[02-9]\.[0-9]\r"),
-    Explanation("C3", "h11", "The target of CONNECT must be", LINE + rb"CONNECT "),
-    Explanation("C5", "h11", "The request target is malformed", NO_TARGET),
-    Explanation("C7", "h11", "percent-encoding", NO_ESCAPE),
-    Explanation("C7", "h11", "The path is not encoded in UTF-8", NO_UTF8),
-    Explanation("D3", "h11", "A field line starts with white space", rb"\n[\t ]"),
-    Explanation("E1", "h11", "must carry a Host field", NO_HOST),
-    Explanation("E3", "h11", "There must be one Host field", BAD_HOST),
-    Explanation("F3", "h11", "Content-Length must be one decimal number", LENGTHS),
-    Explanation("F5", "h11", "exclude each other", rb"(?i)\ncontent-length:"),
-    Explanation("G1", "h11", "A chunk-size line is malformed", rb"\n[0-9A-Fa-f]+[\t ]+\r"),
-    Explanation("G3", "h11", "A chunk-size line is malformed", rb"\n[0-9A-Fa-f]+[\t ]*;"),
-    Explanation("F6", "h11", "HTTP/1.0 has no Transfer-Encoding", rb"HTTP/1\.0\r"),
-    Explanation("H3", "h11", "The only expectation", BAD_EXPECT),
-    Explanation("I2", "h11", "Connection must be a list of tokens", BAD_OPTION),
-    Explanation("M3", "h11", "CONNECT has no content", LINE + rb"CONNECT "),
-    # llhttp takes it.  It judges characters, and leaves the meaning of most of them to its user.
-    Explanation("A2", "llhttp", "A line ends in a bare line feed", LINE + rb"\S+ [^ \r\n]+\n"),
-    Explanation("A2", "llhttp", "A request line must start with a method", rb"\A[\r\n]*\n"),
-    Explanation("A3", "llhttp", "A carriage return stands without a line feed", rb"\A[\r\n]*" + BARE_CR),
-    Explanation("B1", "llhttp", "The request line is malformed", LINE + rb"(?:\S+ \S+\r|[^\r\n]*(?:  | \r))"),
-    Explanation("B4", "llhttp", "Only HTTP/1.0 and HTTP/1.1", rb"HTTP/(?:0\.9|2\.0)\r"),
-    Explanation("C3", "llhttp", "The target of CONNECT must be", LINE + rb"CONNECT "),
-    Explanation("C5", "llhttp", "The request target is malformed", NO_TARGET),
-    Explanation("C7", "llhttp", "percent-encoding", NO_ESCAPE),
-    Explanation("C7", "llhttp", "The path is not encoded in UTF-8", NO_UTF8),
-    Explanation("E1", "llhttp", "must carry a Host field", NO_HOST),
-    Explanation("E3", "llhttp", "There must be one Host field", BAD_HOST),
-    Explanation("F6", "llhttp", "HTTP/1.0 has no Transfer-Encoding", rb"HTTP/1\.0\r"),
-    Explanation("F7", "llhttp", "Transfer-Encoding must be chunked, once", CODINGS),
-    Explanation("F7", "llhttp", "No transfer coding but chunked", CODINGS),
-    Explanation("G3", "llhttp", "A chunk-size line is malformed", rb"\n[0-9A-Fa-f]+.*[;=][\t ]*[;=\r]"),
-    Explanation("H3", "llhttp", "The only expectation", BAD_EXPECT),
-    Explanation("I2", "llhttp", "Connection must be a list of tokens", BAD_OPTION),
-    Explanation("I2", "llhttp", "persistent: False", rb"(?is)HTTP/1\.0\r.*\nconnection:[^\r]*keep-alive"),
-    Explanation("M1", "llhttp", "incomplete|content:|end:|chunk", UPGRADE_WITH_CONTENT),
-    Explanation("M3", "llhttp", "CONNECT has no content", LINE + rb"CONNECT "),
-    # We take it, as RFC 9110 and RFC 9112 say, and h11 does not: it judges trailers like headers, for one.
-    Explanation("F8", US, "Only Transfer-Encoding: chunked|multiple Transfer-Encoding", EMPTY_ELEMENT),
-    Explanation("G3", US, "illegal chunk header", BWS_OF_CHUNK),
-    Explanation("G4", US, "bad Content-Length|Transfer-Encoding", TRAILER),
-    # Nor does llhttp, which does so too, and has a list of methods, and of versions.
-    Explanation("B2", US, "Invalid method encountered|Expected space after method"),
-    Explanation("B4", US, "Invalid HTTP version", rb"HTTP/1\.[2-9]\r"),
-    Explanation("F8", US, "[Ii]nvalid `Transfer-Encoding`|Empty Transfer-Encoding", LOOSE_CODING),
-    Explanation("F10", "llhttp", "persistent: True", TRAILER),
-    Explanation("G3", US, "Invalid character in chunk size", BWS_OF_CHUNK),
-    Explanation("G3", US, "Invalid character in chunk extensions",
-                rb"\n[0-9A-Fa-f]+[\t ]*;.*[\t \x80-\xff].*\r"),
-    Explanation("G4", US, "Transfer-Encoding", TRAILER),
-)
+# Messages with a place for what is the matter.
+GET = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n"
+LINED = b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n0\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%b\r\nx\r\n0\r\n\r\n"
+TRAILED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n%b\r\n\r\n"
+
+# Those of h11, which ends lines at LF, and lets controls, folded lines and most values through.
+TAKEN_BY_H11 = tuple(Explanation(rule, "h11", *more) for rule, *more in (
+    ("A2", "A line ends in a bare line feed", BARE_LF, b"GET / HTTP/1.1\nHost: a\r\n\r\n"),
+    ("A6", "A field line is malformed", CONTROL, LINED % b"b: \x01"),
+    ("B4", "Only HTTP/1.0 and HTTP/1.1", rb"HTTP/[02-9]\.[0-9]\r", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
+    ("C3", "The target of CONNECT must be", LINE + rb"CONNECT ", b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ("C5", "The request target is malformed", NO_TARGET, GET % b"/a#b"),
+    ("C7", "percent-encoding", NO_ESCAPE, GET % b"/%zz"),
+    ("C7", "The path is not encoded in UTF-8", NO_UTF8, GET % b"/%ff"),
+    ("D3", "A field line starts with white space", rb"\n[\t ]", LINED % b"b: c\r\n d"),
+    ("E1", "must carry a Host field", NO_HOST, b"GET / HTTP/1.2\r\n\r\n"),
+    ("E3", "There must be one Host field", BAD_HOST, b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
+    ("F3", "Content-Length must be one decimal number", LENGTHS, POST % b"Content-Length: 5, 5"),
+    ("F5", "exclude each other", rb"(?i)\ncontent-length:",
+     POST % b"Content-Length: 5\r\nTransfer-Encoding: chunked"),
+    ("F6", "HTTP/1.0 has no Transfer-Encoding", rb"HTTP/1\.0\r",
+     b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ("G1", "A chunk-size line is malformed", rb"\n[0-9A-Fa-f]+[\t ]+\r", CHUNKED % b"1 "),
+    ("G3", "A chunk-size line is malformed", EXTENSION, CHUNKED % b"1;=a"),
+    ("H3", "The only expectation", BAD_EXPECT, LINED % b"Expect: b"),
+    ("I2", "Connection must be a list of tokens", BAD_OPTION, LINED % b"Connection: b c"),
+    ("M3", "CONNECT has no content", LINE + rb"CONNECT ",
+     b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
+))
+
+# Those of llhttp, which judges characters, and leaves the meaning of most of them to its user.
+TAKEN_BY_LLHTTP = tuple(Explanation(rule, "llhttp", *more) for rule, *more in (
+    ("A2", "A line ends in a bare line feed", LINE + rb"\S+ [^ \r\n]+\n", b"GET /\n\r\n"),
+    ("A2", "A request line must start with a method", rb"\A[\r\n]*\n", b"\n" + GET % b"/"),
+    ("A3", "A carriage return stands without a line feed", rb"\A[\r\n]*\r(?!\n)", b"\r" + GET % b"/"),
+    ("B1", "The request line is malformed", LINE + rb"(?:\S+ \S+\r|[^\r\n]*(?:  | \r))", GET % b" /"),
+    ("B4", "Only HTTP/1.0 and HTTP/1.1", rb"HTTP/(?:0\.9|2\.0)\r", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
+    ("C3", "The target of CONNECT must be", LINE + rb"CONNECT ", b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ("C5", "The request target is malformed", NO_TARGET, GET % b"*"),
+    ("C7", "percent-encoding", NO_ESCAPE, GET % b"/%zz"),
+    ("C7", "The path is not encoded in UTF-8", NO_UTF8, GET % b"/%ff"),
+    ("E1", "must carry a Host field", NO_HOST, b"GET / HTTP/1.1\r\n\r\n"),
+    ("E3", "There must be one Host field", BAD_HOST, b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
+    ("F6", "HTTP/1.0 has no Transfer-Encoding", rb"HTTP/1\.0\r",
+     b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ("F7", "Transfer-Encoding must be chunked, once", CODINGS,
+     POST % b"Transfer-Encoding: chunked;a, chunked"),
+    ("F7", "No transfer coding but chunked", CODINGS, POST % b"Transfer-Encoding: gzip;a=b, chunked"),
+    ("G3", "A chunk-size line is malformed", EXTENSION, CHUNKED % b"1;;a"),
+    ("H3", "The only expectation", BAD_EXPECT, LINED % b"Expect: b"),
+    ("I2", "Connection must be a list of tokens", BAD_OPTION, LINED % b"Connection: b c"),
+    ("I2", "persistent: False", rb"(?is)HTTP/1\.0\r.*\nconnection:[^\r]*keep-alive",
+     b"GET / HTTP/1.0\r\nConnection: close, keep-alive\r\n\r\n"),
+    ("M1", "incomplete|content:|end:|switches:|chunk", UPGRADE_WITH_CONTENT,
+     LINED % b"Content-Length: 5\r\nConnection: upgrade\r\nUpgrade: b" + b"hello"),
+    ("M3", "CONNECT has no content", LINE + rb"CONNECT ",
+     b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
+    ("F10", "persistent: True", TRAILER, TRAILED % b"Connection: close"),
+))
+
+# Ours, where RFC 9110 and RFC 9112 say so.  Of the others, both judge trailers like headers, and llhttp has
+# a list of methods, and of versions.
+TAKEN_BY_US = tuple(Explanation(rule, US, *more) for rule, *more in (
+    ("B2", "Invalid method encountered|Expected space after method", rb"",
+     b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ("B4", "Invalid HTTP version", rb"HTTP/1\.[2-9]\r", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
+    ("F8", "Only Transfer-Encoding: chunked|multiple Transfer-Encoding", EMPTY_ELEMENT,
+     POST % b"Transfer-Encoding: ,chunked"),
+    ("F8", "[Ii]nvalid `Transfer-Encoding`|Empty Transfer-Encoding", LOOSE_CODING,
+     POST % b"Transfer-Encoding: chunked\t"),
+    ("G3", "illegal chunk header", BWS_OF_CHUNK, CHUNKED % b"1 ;a"),
+    ("G3", "Invalid character in chunk size", BWS_OF_CHUNK, CHUNKED % b"1 ;a"),
+    ("G3", "Invalid character in chunk extensions", EXTENSION, CHUNKED % b"1;a= b"),
+    ("G4", "bad Content-Length", TRAILER, TRAILED % b"Content-Length: b"),
+    ("G4", "Transfer-Encoding", TRAILER, TRAILED % b"Content-Length: 1"),
+))
+
+EXPLAINED: Sequence[Explanation] = (*TAKEN_BY_H11, *TAKEN_BY_LLHTTP, *TAKEN_BY_US)
 
 
-def differences(name: str, octets: bytes, ours: Reading, theirs: Reading) -> Iterator[str]:
-    """What is different between two readings, and not explained."""
+def differences(name: str, octets: bytes, ours: Reading, theirs: Reading) -> Iterator[Difference]:
+    """What is different between two readings, up to the first message of which that is known."""
     begin = 0
     for mine, other in zip_longest(ours.messages, theirs.messages):
-        if mine is None and not ours.switched:
-            yield from _unexplained(name, ours.fault, octets[begin:])
+        if mine is None:
+            yield Difference(name, ours.fault or "incomplete", octets[begin:])
         if other is None:
-            yield from _unexplained(US, theirs.fault, octets[begin:])
+            yield Difference(US, theirs.fault or "incomplete", octets[begin:])
         if mine is None or other is None:
             return
+        message, begin, same = octets[begin:mine.end], mine.end, True
         for what in Read._fields:
             our, their = getattr(mine, what), getattr(other, what)
             if our != their and their is not None:
-                fault = f"{what}: {our!r}, and by {name} {their!r}"
-                yield from _unexplained(name, fault, octets[begin:mine.end])
-        if not mine.persistent or other.persistent is False:
+                same = False
+                yield Difference(name, f"{what}: {our!r}, and by {name} {their!r}", message)
+        if not same or not mine.persistent or mine.switches:
             return
-        begin = mine.end
 
 
-def _unexplained(takes: str, fault: str | None, octets: bytes) -> Iterator[str]:
-    fault = fault or "incomplete"
-    if not any(known.takes == takes and re.search(known.fault, fault) and re.search(known.octets, octets)
-               for known in EXPLAINED):
-        yield f"{takes} takes what is not: {fault}"
+def unexplained(found: Iterable[Difference]) -> list[Difference]:
+    return [difference for difference in found if not any(known.explains(difference) for known in EXPLAINED)]

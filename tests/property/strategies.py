@@ -288,12 +288,15 @@ def requests(draw: Draw, *, framed: bool | None = None, upgrade: bool | None = N
     with_content = draw(st.booleans()) if framed is None else framed
     with_content = with_content and not wants_upgrade
     target = draw(targets(method))
-    connection, persistent = draw(_connection(minor, wants_upgrade and not connect))
+    # In HTTP/1.0 an Upgrade is ignored (RFC 9110 s.7.8), and here with content.
+    ignored = not wants_upgrade and (with_content or not minor) and not draw(OFTEN)
+    upgrades = ignored or (wants_upgrade and not connect)
+    connection, persistent = draw(_connection(minor, upgrades))
     lines = [*draw(st.lists(ORDINARY_LINES, max_size=3)), *connection]
     host = draw(authorities() | st.just("")) if minor or draw(st.booleans()) else None
     if host is not None:
         lines.append(FieldLine(draw(cased("Host")), host, draw(OWS), draw(OWS)))
-    if wants_upgrade and not connect:
+    if upgrades:
         lines.append(FieldLine(draw(cased("Upgrade")), draw(tokens()), draw(OWS), draw(OWS)))
     length, content, body, coded, trailers = None, b"", b"", None, ()
     if with_content and minor and draw(st.booleans()):

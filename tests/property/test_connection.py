@@ -93,7 +93,8 @@ def with_content(number: int, path: str, method: str, size: int, chunk: int, wai
 
 NUMBER = re.compile(r"/?[sw]+(\d+)").match
 METHODS = st.sampled_from(("GET", "HEAD", "OPTIONS", "POST", "DELETE"))
-SAYS = st.sampled_from((*[("1.1", "")] * 5, ("1.1", "close"), ("1.0", ""), ("1.0", "keep-alive"),
+SELDOM = st.sampled_from((False,) * 7 + (True,))
+SAYS = st.sampled_from((*[("1.1", "")] * 8, ("1.1", "close"), ("1.0", ""), ("1.0", "keep-alive"),
                         ("1.0", "close")))
 READ = st.sampled_from((0, 5, 90, READ_MAX, READ_MAX))
 FAULTS = st.sampled_from((
@@ -158,8 +159,9 @@ class Reader:
 class ConnectionMachine(RuleBasedStateMachine):
     backend: Backend
 
-    @initialize()
-    def opens(self) -> None:
+    @initialize(lasts=st.integers(0, 10))
+    def opens(self, lasts: int) -> None:
+        self.lasts = lasts  # how many requests begin before anything ends the connection
         self.host = Host(self.backend, LIMITS, self.target, self.start)
         self.connection = self.host.connection
         self.asked: list[Asked] = []
@@ -208,7 +210,10 @@ class ConnectionMachine(RuleBasedStateMachine):
     # What the client does.
 
     def can_ask(self) -> bool:
-        return not self.gone and not self.half_closed and len(self.asked) < 12
+        return not self.gone and not self.half_closed and len(self.asked) < 16
+
+    def may_end(self) -> bool:
+        return not self.gone and len(self.begun) >= self.lasts
 
     def sends(self, asked: Asked, read: int = 0) -> None:
         """Send a request, of which perhaps some octets are read at once."""
@@ -247,7 +252,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.sends(with_content(number, path, method, size, chunk, waits), read)
 
     @precondition(can_ask)
-    @rule(connect=st.booleans(), closes=st.booleans(), behind=st.sampled_from((b"", b"\0", b"\0" * 9)))
+    @rule(connect=st.booleans(), closes=SELDOM, behind=st.sampled_from((b"", b"\0", b"\0" * 9)))
     def asks_for_another_protocol(self, connect: bool, closes: bool, behind: bytes) -> None:
         number = len(self.asked)
         options = "Connection: upgrade" + ", close" * closes
@@ -258,12 +263,12 @@ class ConnectionMachine(RuleBasedStateMachine):
             self.outbound.append(behind)  # no HTTP, so a fault to whoever takes it for that
             self.may_close = True
 
-    @precondition(can_ask)
+    @precondition(lambda self: self.can_ask() and self.may_end())
     @rule(octets=FAULTS)
     def asks_what_is_malformed(self, octets: bytes) -> None:
         self.sends(Asked(len(self.asked), octets, faulty=True))
 
-    @precondition(can_ask)
+    @precondition(lambda self: self.can_ask() and self.may_end())
     @rule(method=METHODS, streams=st.booleans(), size=st.integers(0, 60))
     def sends_malformed_content(self, method: str, streams: bool, size: int) -> None:
         number = len(self.asked)
@@ -294,7 +299,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         """The client sends its content though there was no 100 Continue."""
         self.outbound.pop(0)
 
-    @precondition(lambda self: not self.gone and not self.outbound and not self.half_closed
+    @precondition(lambda self: self.may_end() and not self.outbound and not self.half_closed
                   and self.connection.wants_reading)
     @rule()
     def half_closes(self) -> None:
@@ -313,7 +318,7 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.connection.blocked = False
         self.host.pump()
 
-    @precondition(lambda self: not self.gone)
+    @precondition(may_end)
     @rule()
     def vanishes(self) -> None:
         self.gone = True
@@ -322,7 +327,7 @@ class ConnectionMachine(RuleBasedStateMachine):
     # What handlers do.
 
     @precondition(lambda self: bool(self.running))
-    @rule(data=st.data(), close=st.booleans(), code=st.sampled_from((200, 200, 201, 204, 404)),
+    @rule(data=st.data(), close=SELDOM, code=st.sampled_from((200, 200, 201, 204, 404)),
           content=st.sampled_from((b"", b"short", BIG)))
     def answers(self, data: st.DataObject, close: bool, code: int, content: bytes) -> None:
         request = data.draw(st.sampled_from(self.running))
@@ -405,7 +410,7 @@ class ConnectionMachine(RuleBasedStateMachine):
             self.host.pump()
 
     @precondition(lambda self: self.connection.streaming is not None and not self.connection.blocked)
-    @rule(fails=st.sampled_from((False,) * 7 + (True,)))
+    @rule(fails=SELDOM)
     def sends_a_piece(self, fails: bool) -> None:
         request = self.connection.streaming
         assert request is not None
@@ -428,14 +433,14 @@ class ConnectionMachine(RuleBasedStateMachine):
 
     # What the server does.
 
-    @precondition(lambda self: not self.gone and not self.draining)
+    @precondition(lambda self: self.may_end() and not self.draining)
     @rule()
     def drains(self) -> None:
         self.draining = self.may_close = True
         self.connection.drain()
         self.host.pump()
 
-    @precondition(lambda self: not self.gone and self.connection.expects in (Expects.HEAD, Expects.CONTENT))
+    @precondition(lambda self: self.may_end() and self.connection.expects in (Expects.HEAD, Expects.CONTENT))
     @rule()
     def loses_patience(self) -> None:
         self.may_close = True
@@ -577,6 +582,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         if self.connection.phase is Phase.OPEN:
             return
         assert all(request in self.host.over for request in self.begun)
+        waiters = [reader.waiter for reader in self.readers.values() if reader.waiter is not None]
+        assert all(waiter.done() for waiter in waiters), "a handler waits for content that never comes"
         given = [stream for stream in self.streams if stream not in self.ended]
         assert len(self.host.discarded) == len(set(map(id, self.host.discarded)))
         assert all(stream not in self.ended for stream in self.host.discarded)

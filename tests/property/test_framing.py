@@ -16,7 +16,7 @@ from japronto.backend import Backend
 from japronto.limits import Limits
 
 from . import strategies
-from .oracles import READERS, by_japronto, differences
+from .oracles import EXPLAINED, READERS, Difference, Explanation, by_japronto, differences, unexplained
 
 NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
 PLAIN = (
@@ -29,10 +29,22 @@ PLAIN = (
 OCTETS = b"\0\t\n\x0b\r \"#%,/0:;=@\\_a\x7f\x80"
 
 
-def disagreements(backend: Backend, octets: bytes) -> list[str]:
+def all_differences(backend: Backend, octets: bytes) -> list[Difference]:
     ours = by_japronto(backend.parser(Limits(), None), octets)
     return [difference for name, read in READERS.items()
             for difference in differences(name, octets, ours, read(octets))]
+
+
+def disagreements(backend: Backend, octets: bytes) -> list[Difference]:
+    return unexplained(all_differences(backend, octets))
+
+
+@pytest.mark.parametrize("known", EXPLAINED, ids=lambda known: f"{known.rule}-{known.takes}")
+def test_an_explanation_is_needed(known: Explanation, backend: Backend) -> None:
+    """Each difference that is known is there: we are as strict as we say, and the others still are not."""
+    found = all_differences(backend, known.example + NEXT)
+    assert any(known.explains(difference) for difference in found), found
+    assert unexplained(found) == []
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-from .process import PROGRAMS, Server, found
+from .process import ADDRESSES, PROGRAMS, Server, found
 
 
 class Start(Protocol):
@@ -24,7 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> str:
     missing = [name for name in PROGRAMS if found(name) is None]
-    return f"programs that are not installed, and whose tests are left out: {', '.join(missing) or 'none'}"
+    missing += [] if "::1" in ADDRESSES else ["IPv6"]
+    return f"left out, since this machine does not have it: {', '.join(missing) or 'nothing'}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -31,6 +31,19 @@ def found(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin")
 
 
+def has_ipv6() -> bool:
+    """Whether this machine has it, which is not sure in a container."""
+    with socket.socket(socket.AF_INET6) if socket.has_ipv6 else socket.socket() as sock:
+        try:
+            sock.bind(("::1", 0))
+        except OSError:
+            return False
+    return True
+
+
+ADDRESSES = ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",)
+
+
 def until(condition: Callable[[], bool], what: str) -> None:
     """Wait until ``condition`` holds; fail when it does not come to hold."""
     deadline = time.monotonic() + WAIT_SECONDS

@@ -40,13 +40,14 @@ def draining(server: Server, number: signal.Signals = signal.SIGTERM) -> Iterato
 
 @BOTH
 def test_an_idle_server_exits_at_once(start: Start, number: signal.Signals) -> None:
-    server = start("--drain-seconds", "600", "--idle-seconds", "600", *BRIEF)
+    """Its clients are told at once, and none of the time limits has to strike."""
+    server = start("--drain-seconds", "600", "--idle-seconds", "600", "--linger-seconds", "600")
     with server.connect() as fresh, server.connect() as used:
         assert used.ask(get("/hello/1")).text == "hello 1"
         server.signal(number)
         for client in (fresh, used):
             client.ends()
-        server.exits()
+    server.exits()
     assert server.record() == ["shutdown"]
 
 

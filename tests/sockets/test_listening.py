@@ -8,22 +8,17 @@ from pathlib import Path
 import pytest
 
 from .conftest import Start
-from .process import Server
+from .process import ADDRESSES, Server
 from .wire import Client, get, post
 
 
-def test_ipv4(start: Start) -> None:
-    server = start("--host", "127.0.0.1")
-    assert server.host == "127.0.0.1"
-    server.lives()
-
-
-def test_ipv6(start: Start) -> None:
-    server = start("--host", "::1")
-    assert server.host == "[::1]"
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address(start: Start, address: str) -> None:
+    server = start("--host", address)
+    assert server.host.strip("[]") == address
     with server.connect() as client:
         assert client.ask(get("/hello/1")).text == "hello 1"
-        assert client.ask(get("/address")).json == ["::1", *client.sock.getsockname()[1:2]]
+        assert client.ask(get("/address")).json == [address, *client.sock.getsockname()[1:2]]
 
 
 def test_a_unix_socket(start: Start, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from .conftest import Start
 from .process import Server, until
 from .wire import Client, Truncated, get, post, post_head
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 SIZE = 1024 * MIB
 PIECE = bytes(range(256)) * 256

@@ -14,6 +14,8 @@ from .conftest import Start
 from .process import Server, until
 from .wire import Client, Truncated, chunk, get, post, post_head
 
+pytestmark = pytest.mark.slow
+
 SOON = ("--check-seconds", "0.05")
 
 
