@@ -235,6 +235,12 @@ class Connection:
         if self._unread > self.limits.unread_content_bytes:
             self._give_content_up(request)
 
+    @staticmethod
+    def _end_content(request: Request) -> None:
+        """What still comes is thrown away, and who reads on must not take that for complete."""
+        request.content.failure = "The request was answered before all its content was read."
+        request.content.notify()
+
     def _give_content_up(self, request: Request) -> None:
         """The rest of the content is neither wanted nor near its end: the connection must close."""
         self._say_close(request)
@@ -247,9 +253,10 @@ class Connection:
         request = self._receiving
         assert request is not None
         self._receiving = None
-        request.content.trailers = trailers
-        request.content.complete = True
-        request.content.notify()
+        if request.content.failure is None:
+            request.content.trailers = trailers
+            request.content.complete = True
+            request.content.notify()
 
     def _violate(self, violation: Violation) -> None:
         """Answer a fault in the place of the request that it belongs to (RFC 9112 s.2.2)."""
@@ -308,15 +315,21 @@ class Connection:
         if not is_common(request, response):
             prepare(request, response)
             request.common = False
-            request.boundary = (response.stream is not None or response.upgrade is not None
+            if response.stream is not None:
+                request.streams = has_content(request, response)
+                if not request.streams:
+                    self.host.discard(response.stream)
+            request.boundary = (request.streams or response.upgrade is not None
                                 or not request.persistent)
         request.response = response
         request.stage = _READY
         self._ready_bytes += len(response.body)
-        if response.stream is None:
+        if not request.streams:
             self._running -= 1
         if request is self._receiving:
             request.boundary = True
+            if not request.streams:
+                self._end_content(request)
         if request.head.framing.upgrade and response.upgrade is None:
             self._parser.resume()
 
@@ -376,16 +389,12 @@ class Connection:
         last = batch[-1]
         response = last.response
         assert response is not None
-        if response.stream is not None:
-            if has_content(last, response):
-                del batch[-1]
-                self._ready_bytes -= len(response.body)
-                self._move(last, Stage.STREAMING)
-                self.streaming = last
-                self._sent = 0
-            else:
-                self.host.discard(response.stream)
-                self._running -= 1
+        if last.streams:
+            del batch[-1]
+            self._ready_bytes -= len(response.body)
+            self._move(last, Stage.STREAMING)
+            self.streaming = last
+            self._sent = 0
         for request in batch:
             self.queue.popleft()
             self._ready_bytes -= len(request.response.body)  # type: ignore[union-attr]
@@ -450,6 +459,8 @@ class Connection:
         self._running -= 1
         self.queue.popleft()
         self._move(request, Stage.DONE)
+        if request is self._receiving:
+            self._end_content(request)
         if self._observed or request._done_callbacks is not None:
             self.host.finished(request)
         if not request.persistent or (request is self._receiving and not self._can_drain(request)):
@@ -559,9 +570,8 @@ class Connection:
             if request._content is not None:
                 request._content.failure = request._content.failure or "The client has gone away."
                 request._content.notify()
-            if (request.response is not None and request.response.stream is not None
-                    and request.stage is _READY):
-                self.host.discard(request.response.stream)
+            if request.streams and request.stage is _READY:
+                self.host.discard(request.response.stream)  # type: ignore[union-attr]
             self._move(request, Stage.DONE)
             if self._observed or request._done_callbacks is not None:
                 self.host.finished(request)
@@ -583,7 +593,7 @@ def _may_read(request: Request) -> bool:
     """Whether somebody may still want the content: the handler, or what it answers with."""
     stage = request.stage
     return (stage is _QUEUED or stage is _RUNNING or stage is Stage.STREAMING
-            or (stage is _READY and request.response.stream is not None))  # type: ignore[union-attr]
+            or (stage is _READY and request.streams))
 
 
 def _nobody(request: Request) -> Response:

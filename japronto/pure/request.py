@@ -164,6 +164,8 @@ class Request:
     """Whether the connection goes on after the answer."""
     common = True
     """Whether the answer is of the commonest kind; see ``assembler.py``."""
+    streams = False
+    """Whether the content of the answer leaves piece by piece."""
     boundary = False
     """Whether the answer must be the last of a batch."""
     wants_continue = False
@@ -422,6 +424,8 @@ class Request:
 
         Raises DisconnectError when the rest can not come any more.
         """
+        if self.head.framing.length is None:
+            return b""
         if self.head.content is None:
             self.head.content = b"".join([piece async for piece in self.stream()])
         return self.head.content

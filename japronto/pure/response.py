@@ -198,8 +198,8 @@ def _encoded(text: str, encoding: str) -> bytes:
         raise ResponseError(f"text must be a str, not {type(text).__name__}")
     try:
         return text.encode(encoding)
-    except (LookupError, UnicodeEncodeError) as error:
-        raise ResponseError(f"the content cannot be encoded as {encoding}: {error}") from None
+    except (LookupError, ValueError) as error:  # some codecs raise no UnicodeEncodeError
+        raise ResponseError(f"the content cannot be encoded as {encoding!r}: {error}") from None
 
 
 def _content_type(mime_type: str, encoding: str | None) -> bytes:

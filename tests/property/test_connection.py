@@ -499,7 +499,8 @@ class ConnectionMachine(RuleBasedStateMachine):
         if waits or first.stage is Stage.QUEUED:
             assert connection.wants_reading
             if self.outbound and self.outbound[0] is self.asked_by(first):
-                assert self.host.sent.endswith(CONTINUE)
+                # No 100 follows a final head, which tells the client as well that it need not wait.
+                assert self.host.sent.endswith(CONTINUE) is (first.stage is not Stage.STREAMING)
                 self.outbound.pop(0)
 
     # The end.
