@@ -106,11 +106,9 @@ class Parser:
                 elif self._resume is not None or not heads:
                     break
             elif self._mode is _Mode.CONTENT:
-                before = at
                 at = self._content(events, buffer, at)
-                if self._mode is _Mode.CONTENT:
-                    if at == before or at == len(buffer) or self._decoder:
-                        break
+                if self._mode is _Mode.CONTENT:  # The rest of it has not come.
+                    break
             else:
                 break
         self._buffer = b"" if self._finished() else buffer[at:]
@@ -170,8 +168,9 @@ class Parser:
         self._persistent = framing.persistent
         length = framing.length
         if length is None:
-            self._mode = _Mode.DECISION if framing.upgrade else self._mode
-            if not framing.upgrade:
+            if framing.upgrade:
+                self._mode = _Mode.DECISION
+            else:
                 self._next_message()
             return at
         content_max = self._content_max(head) if self._content_max else self._limits.content_bytes
@@ -185,7 +184,6 @@ class Parser:
             self._mode = _Mode.CONTENT
         elif at + length <= len(buffer):
             head.content = buffer[at:at + length]
-            head.complete = True
             self._next_message()
             return at + length
         else:
