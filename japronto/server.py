@@ -222,7 +222,7 @@ class Server:
         if self._closed:
             return
         self._closed = True
-        self.stop_listening()
+        await self._stop_listening()
         try:
             await self.worker.drain()
         finally:
@@ -230,9 +230,22 @@ class Server:
             await self.worker.app.shutdown()
             self.worker.app.loop = None
 
-    def stop_listening(self) -> None:
-        """Accept nothing more."""
+    async def _stop_listening(self) -> None:
+        """Accept nothing more.
+
+        Plain asyncio accepts in one turn of the loop and makes the transport in the next; when the
+        server is closed between them, it fails an assertion and drops the connection.
+        """
+        if _name_of(self.worker.loop) == "asyncio":
+            for sock in self._listening.sockets:  # type: ignore[attr-defined]
+                self.worker.loop.remove_reader(sock)
+            for _ in range(2):
+                await asyncio.sleep(0)
         self._listening.close()
+        self._remove_socket()
+
+    def _remove_socket(self) -> None:
+        """The Unix socket's file, unless another has taken its place."""
         if self._uds is not None and _identity(self.config.uds or "") == self._uds:
             with contextlib.suppress(FileNotFoundError):
                 Path(self.config.uds or "").unlink()

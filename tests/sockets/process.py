@@ -172,7 +172,7 @@ class Server:
         """The process ends, with this code, having complained of this and of nothing else."""
         self._ended = True
         assert self.process.wait(WAIT_SECONDS) == code, self._said()
-        assert self.complaints() == complaint
+        assert self.complaints() == complaint, self._said()
 
     def running(self) -> bool:
         return self.process.poll() is None

@@ -45,8 +45,8 @@ async def prepare(app: Application) -> None:
     # In development mode asyncio would report each call that took long on a busy machine.
     asyncio.get_running_loop().slow_callback_duration = 3600
     if os.environ["TESTS_APP_HOLD"]:
-        note("start-up began")
         try:
+            note("start-up began")
             await exists("start")
         finally:
             note("start-up cleaned up")
