@@ -5,13 +5,24 @@
 """
 
 import os
+from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CHOICE = os.environ.get("JAPRONTO_BUILD_ACCEL", "try")
 if CHOICE not in ("try", "require", "skip"):
     raise SystemExit(f"JAPRONTO_BUILD_ACCEL must be try, require or skip; it is {CHOICE!r}")
+
+
+CSRC = Path("japronto/accel/csrc")
+
+LANE = Extension(
+    "japronto.accel._lane",
+    sources=sorted(map(str, [*CSRC.glob("lane*.c"), *CSRC.glob("scan*.c")])),
+    depends=sorted(map(str, CSRC.glob("*.h"))),
+    include_dirs=[str(CSRC)],
+    extra_compile_args=[] if os.name == "nt" else ["-std=c11", "-O3", "-Wall", "-Wextra"])
 
 
 class BuildExtensions(build_ext):
@@ -25,5 +36,6 @@ class BuildExtensions(build_ext):
 
 setup(
     cffi_modules=[] if CHOICE == "skip" else ["japronto/accel/build_parser.py:ffibuilder"],
+    ext_modules=[] if CHOICE == "skip" else [LANE],
     cmdclass={"build_ext": BuildExtensions},
 )

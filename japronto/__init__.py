@@ -1,5 +1,8 @@
 """Japronto: an HTTP/1.1 server and micro-framework.  These are the names that programs use."""
 
+from typing import TYPE_CHECKING, Any
+
+from japronto import backend
 from japronto.app import Application, default_error_handler, default_request_logger
 from japronto.errors import (
     BadRequest,
@@ -15,8 +18,10 @@ from japronto.errors import (
 )
 from japronto.limits import Limits, Timeouts
 from japronto.pure.request import Request
-from japronto.pure.response import Response
 from japronto.routing import Router
+
+if TYPE_CHECKING:
+    from japronto.pure.response import Response
 
 __version__ = "2.0.0a1"
 
@@ -41,3 +46,10 @@ __all__ = [
     "default_error_handler",
     "default_request_logger",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``Response`` is that of the backend, which may be chosen after this module was imported."""
+    if name == "Response":
+        return backend.active().response
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,6 +28,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
+from japronto import backend
 from japronto.errors import (
     DisconnectError,
     HTTPError,
@@ -44,7 +45,7 @@ from japronto.messages import RequestHead
 from japronto.pure.assembler import reason_phrase
 from japronto.pure.request import MultiDict, Request
 from japronto.pure.response import Response
-from japronto.routing import Matcher, Placed, Route, RouteDecorators, RouteOptions, Router, choose
+from japronto.routing import Matcher, Placed, Route, RouteDecorators, RouteOptions, Router, choose, text
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -57,9 +58,6 @@ log = logging.getLogger("japronto.error")
 
 REAPER_SETTINGS: Final = {"check_interval": "check_seconds", "idle_timeout": "idle_seconds"}
 """The names of 2017 for two of the timeouts."""
-
-INSTANCE_NAMES: Final = frozenset(("connection", "destination", "head", "stage"))
-"""What the constructor of a request sets, besides what its class shows."""
 
 _property = property
 
@@ -165,6 +163,20 @@ class RoutingTable:
         return Target(target.handler, candidate.match(head.path), target.route, target.stream,
                       target.content_bytes)
 
+    def laid_out(self) -> list[tuple[frozenset[str], list[tuple[str, str]], list[tuple[Any, ...]], Target]]:
+        """All routes in their order: the methods, the segments, the placeholders and the Target.
+
+        A segment is a kind, ``literal`` or one of ``routing.KINDS``, and its text.  A placeholder is
+        what ``routing.Value`` holds; what converts it is None where the text is the value.
+        """
+        return [(candidate.methods,
+                 [("literal" if segment.name is None else segment.kind, segment.literal)
+                  for segment in candidate.route.segments],
+                 [(*value[:-1], None if value.convert is text else value.convert)
+                  for value in candidate.values],
+                 self._targets[candidate.order])
+                for candidate in self._matcher.candidates]
+
     def _answer_unrouted(self, request: Request) -> Response:
         """What is answered where no route takes the path, or none of them the method."""
         method, path = request.head.method, request.head.path
@@ -200,8 +212,8 @@ class Application(RouteDecorators):
         self.protocol_factory = protocol_factory
         self.log_request: Callable[[Request], object] | None = (
             self.default_request_logger if log_request is True else log_request or None)
-        self.request_type: type[Request] = type("Request", (Request,), {
-            "__slots__": (), "__module__": __name__, "parse_multipart": self._parse_multipart})
+        self.request_type: type[Request] = type("Request", (backend.active().request,), {
+            "__module__": __name__, "parse_multipart": self._parse_multipart})
         self._limits = limits or Limits()
         self._router = Router()
         self._router.watch(self._forget)
@@ -210,6 +222,7 @@ class Application(RouteDecorators):
         self._startup: list[Callable[..., Any] | Application] = []
         self._shutdown: list[Callable[..., Any] | Application] = []
         self._loop: AbstractEventLoop | None = None
+        self._watchers: list[Callable[[], object]] = []
         self._forget()
 
     _table: RoutingTable | None
@@ -263,7 +276,7 @@ class Application(RouteDecorators):
         name = name or getattr(function, "__name__", None)
         if name is None:
             raise ValueError(f"{function!r} has no name of its own; give name=...")
-        if hasattr(Request, name) or name in INSTANCE_NAMES:
+        if hasattr(Request, name):
             raise ValueError(f"a request has something called {name} already")
         extension: Any = _callable(function)
         if property:
@@ -365,8 +378,7 @@ class Application(RouteDecorators):
             if target is not None:
                 return target
         if self._table is None:
-            self._table = RoutingTable(self._router.placed(), self._middleware, self._limits.content_bytes)
-            self._exact = self._table.exact
+            self._made_table()
             return self.target(head)
         return self._table.find(head)
 
@@ -374,6 +386,23 @@ class Application(RouteDecorators):
         """Something changed that routing remembers."""
         self._table = None
         self._exact = {}
+        for watcher in self._watchers:
+            watcher()
+
+    def watch(self, watcher: Callable[[], object]) -> Callable[[], None]:
+        """Call ``watcher`` whenever something changes that routing goes by; what is returned ends that."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
+
+    def laid_out(self) -> list[tuple[frozenset[str], list[tuple[str, str]], list[tuple[Any, ...]], Target]]:
+        """All routes in their order, for the fast lane; see ``RoutingTable.laid_out``."""
+        return self._made_table().laid_out()
+
+    def _made_table(self) -> RoutingTable:
+        if self._table is None:
+            self._table = RoutingTable(self._router.placed(), self._middleware, self._limits.content_bytes)
+            self._exact = self._table.exact
+        return self._table
 
     def failed(self, request: Request, error: BaseException) -> Response | Awaitable[Response]:
         """What to answer where handling a request raised ``error``; see ``interfaces.Service``."""
@@ -403,7 +432,7 @@ class Application(RouteDecorators):
 
 def _response(request: Request, error: BaseException, answer: Any) -> Response:
     """What an error handler returned, if it is a response."""
-    if isinstance(answer, request.Response):
+    if isinstance(answer, Response):
         return answer
     failure = TypeError(f"an error handler must return a Response, not {answer!r}")
     return _error_handler_failed(request, error, failure)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -13,6 +14,7 @@ from japronto.limits import Limits
 from japronto.messages import Event, Expects, RequestHead, Violation
 
 if TYPE_CHECKING:
+    from japronto.pure.connection import Connection
     from japronto.pure.request import Request
     from japronto.pure.response import Response
 
@@ -156,3 +158,39 @@ class Assemble(Protocol):
     """Turn answers into the octets that leave, one buffer or a few for one gathering write."""
 
     def __call__(self, answered: Sequence[Request], date: bytes) -> list[bytes]: ...
+
+
+class Outcome(enum.IntEnum):
+    """Where the fast lane has stopped."""
+
+    LEFT = 0
+    """Ahead of a request that is not for it, or in the middle of one: only the rest is handed over."""
+    ANSWERED = 1
+    """A handler has returned something that is not for the lane."""
+    RAISED = 2
+    """A handler has raised an exception."""
+    WAITS = 3
+    """The coroutine of a handler waits: (coroutine, what it waits for)."""
+    RETURNED = 4
+    """The coroutine of a handler has returned something that is not for the lane."""
+    BROKE = 5
+    """The coroutine of a handler has raised an exception."""
+
+
+Handover: TypeAlias = "tuple[bytes, bytes, Request | None, Any, int]"
+"""The octets to send; the rest of what was received; the request whose handler was called, if any; what
+came of that; and the Outcome."""
+
+
+class Lane(Protocol):
+    """A shortcut in front of the general path; see design and csrc/lane_serve.c."""
+
+    def serve(self, connection: Connection, data: bytes) -> bytes | Handover | None:
+        """Serve what is plain of ``data``, which an idle connection has received.
+
+        Returns the octets to send when that was all of it, a Handover when it stopped earlier, and
+        None when nothing was done because the connection is not idle.
+        """
+
+    def forget(self) -> None:
+        """The application has changed: ask it anew before the next request."""

@@ -73,12 +73,11 @@ class RequestHead:
     ``framing``  see :class:`Framing`
     ``content``  the whole content if it had arrived with the head, else ``None``
     ``complete`` whether the message ends here
+    ``route``    room for the application to remember what it routed the head to; ``None`` from a parser
     """
 
-    content: bytes | None = None
-    complete: bool = True
-    route: Any = None
-    """Room for the application to remember what it routed the head to; ``None`` from a parser."""
+    __slots__ = ("complete", "content", "framing", "method", "minor", "path", "query", "route", "section",
+                 "target")
 
     def __init__(self, method: str, target: bytes, path: str, query: str | None,
                  minor: int, section: bytes, framing: Framing) -> None:
@@ -89,6 +88,9 @@ class RequestHead:
         self.minor = minor
         self.section = section
         self.framing = framing
+        self.content: bytes | None = None
+        self.complete = True
+        self.route: Any = None
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method} {self.target!r} HTTP/1.{self.minor} {self.framing}>"

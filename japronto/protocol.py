@@ -22,6 +22,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from japronto.errors import ResponseError
+from japronto.interfaces import Outcome
 from japronto.messages import Expects, Violation
 from japronto.pure.connection import Connection, Phase
 from japronto.pure.request import Request
@@ -41,7 +42,7 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 class HTTPProtocol(asyncio.Protocol):
     """One connection of a worker; see ``interfaces.Host`` for what the connection asks of it."""
 
-    __slots__ = ("_awake", "_expected", "_gone", "_half_closed", "_pumping", "_reading", "_since",
+    __slots__ = ("_awake", "_expected", "_gone", "_half_closed", "_lane", "_pumping", "_reading", "_since",
                  "_streamer", "_tasks", "_window", "_writable", "_written", "connection", "transport",
                  "worker")
 
@@ -49,6 +50,7 @@ class HTTPProtocol(asyncio.Protocol):
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
+        self._lane = worker.lane
         self.connection = Connection(
             worker.app, self, worker.app.limits, worker.backend.parser, worker.backend.assemble,
             observed=worker.app.log_request is not None)
@@ -77,8 +79,38 @@ class HTTPProtocol(asyncio.Protocol):
             self.drain()
 
     def data_received(self, data: bytes) -> None:
+        if self._lane is not None:
+            served = self._lane.serve(self.connection, data)
+            if type(served) is bytes:  # All of it was plain.
+                self._written += len(served)
+                self.transport.write(served)
+                return
+            if served is not None:
+                data = self._take_over(*served)
         self.connection.receive(data)
         self._pump()
+
+    def _take_over(self, output: bytes, rest: bytes, request: Request | None, result: Any,
+                   outcome: int) -> bytes:
+        """Carry on where the fast lane has stopped; what it has not looked at is returned."""
+        if output:
+            self._write([output])
+        if request is None:
+            return rest
+        self.connection.adopt(request)
+        match outcome:
+            case Outcome.ANSWERED:
+                self._take_answer(request, result)
+            case Outcome.RAISED:
+                self._take_answer(request, self.worker.app.failed(request, result))
+            case Outcome.WAITS:
+                coroutine, waits_for = result
+                self._take_task(self.worker.runner.adopt(coroutine, waits_for, request, self._handled))
+            case Outcome.RETURNED:
+                self._handled(request, result, None)
+            case Outcome.BROKE:
+                self._handled(request, None, result)
+        return rest
 
     def eof_received(self) -> bool:
         self._reading = False
@@ -305,6 +337,10 @@ class HTTPProtocol(asyncio.Protocol):
             answer = request.destination.handler(request)
         except (Exception, SystemExit, asyncio.CancelledError) as error:
             answer = self.worker.app.failed(request, error)
+        self._take_answer(request, answer)
+
+    def _take_answer(self, request: Request, answer: Any) -> None:
+        """A handler has returned something, in the call that started it."""
         if isinstance(answer, Response):
             try:
                 request.connection.respond(request, answer)
@@ -322,8 +358,11 @@ class HTTPProtocol(asyncio.Protocol):
             answer = _awaited(answer)
         task = self.worker.run(answer, request, done)
         if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._take_task(task)
+
+    def _take_task(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _handled(self, request: Request, answer: Any, error: BaseException | None) -> None:
         """A handler has answered, or failed."""

@@ -65,16 +65,17 @@ class Kind(NamedTuple):
     convert: Callable[[str], Any]
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
+    """The value of a placeholder that is not converted."""
     return value.replace(ENCODED_SLASH, "/")
 
 
 KINDS: Final = {
-    "str": Kind(bool, _text),
+    "str": Kind(bool, text),
     # Python converts so many digits whatever limit is set (see sys.set_int_max_str_digits).
     "int": Kind(_INT, int),
     "uuid": Kind(_UUID, UUID),
-    "path": Kind(bool, _text),
+    "path": Kind(bool, text),
 }
 
 

@@ -29,6 +29,7 @@ from typing import Any, Final
 from japronto import backend
 from japronto.app import Application
 from japronto.errors import StartError, UsageError
+from japronto.interfaces import Lane
 from japronto.loading import failure
 from japronto.protocol import HTTPProtocol
 from japronto.pure.assembler import http_date
@@ -108,8 +109,11 @@ class Worker:
         self.protocols: set[HTTPProtocol] = set()
         self.switched: list[asyncio.Transport] = []
         """The transports of connections that another protocol has taken over."""
-        self._runner = Runner(loop)
-        self.run = self._runner.run
+        self.runner = Runner(loop)
+        self.run = self.runner.run
+        make_lane = self.backend.lane
+        self.lane: Lane | None = None if make_lane is None else make_lane(app, self.runner, self.date)
+        self._unwatch = app.watch(self.lane.forget) if self.lane is not None else None
         self._second = 0
         self._date = b""
         self._timer: asyncio.TimerHandle | None = None
@@ -188,7 +192,9 @@ class Worker:
         await asyncio.sleep(0)
         if self._timer is not None:
             self._timer.cancel()
-        self._runner.close()
+        self.runner.close()
+        if self._unwatch is not None:
+            self._unwatch()
         await asyncio.sleep(0)
 
 

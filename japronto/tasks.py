@@ -20,9 +20,13 @@ import asyncio
 import contextvars
 import sys
 import weakref
-from asyncio import _enter_task, _leave_task
+from asyncio import CancelledError
+from asyncio import _enter_task as enter_task
+from asyncio import _leave_task as leave_task
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Final, TypeAlias
+
+__all__ = ["CancelledError", "Done", "Driver", "Runner", "enter_task", "leave_task"]
 
 Done: TypeAlias = Callable[[Any, Any, BaseException | None], None]
 """Called with what was given to ``run``, the result, and the exception if there was one."""
@@ -34,8 +38,8 @@ class Runner:
     """Runs coroutines on one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._driver: _Driver | None = None
+        self.loop = loop
+        self._driver: Driver | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, Any], given: Any, done: Done) -> asyncio.Task[None] | None:
         """Start a coroutine; ``done(given, result, error)`` is called once it is over.
@@ -43,12 +47,10 @@ class Runner:
         Returns its task when it waits for something, ``None`` when it is over already.  When this
         is called by a task, the coroutine takes its first step a little later.
         """
-        driver = self._driver
-        if driver is None or driver.over:
-            driver = self._driver = _Driver(self._loop)
+        driver = self.driver()
         task = driver.task
         try:
-            _enter_task(self._loop, task)
+            enter_task(self.loop, task)
         except RuntimeError:  # There can be only one current task.
             self._driver = None
             driver.adopt(coroutine, None, given, done)
@@ -56,22 +58,33 @@ class Runner:
         try:
             waits_for = driver.context.run(coroutine.send, None)
         except StopIteration as stop:
-            _leave_task(self._loop, task)
+            leave_task(self.loop, task)
             if driver.used():
                 self.close()
             done(given, stop.value, None)
             return None
         except BaseException as error:
-            _leave_task(self._loop, task)
+            leave_task(self.loop, task)
             self.close()
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
             done(given, None, error)
             return None
-        _leave_task(self._loop, task)
-        self._driver = None
+        leave_task(self.loop, task)
+        return self.adopt(coroutine, waits_for, given, done)
+
+    def driver(self) -> Driver:
+        """The driver of the next coroutine; the fast lane borrows it to take first steps by itself."""
+        if self._driver is None or self._driver.over:
+            self._driver = Driver(self.loop)
+        return self._driver
+
+    def adopt(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, given: Any,
+              done: Done) -> asyncio.Task[None]:
+        """Carry on with a coroutine that has taken its first step with ``driver()``, and waits."""
+        driver, self._driver = self.driver(), None
         driver.adopt(coroutine, waits_for, given, done)
-        return task
+        return driver.task
 
     def close(self) -> None:
         """Throw the idle driver away."""
@@ -80,7 +93,7 @@ class Runner:
         self._driver = None
 
 
-class _Driver(Coroutine[Any, Any, None]):
+class Driver(Coroutine[Any, Any, None]):
     """What a task runs that waits for a coroutine to adopt, and then runs that.
 
     Not a coroutine function, since one that is cancelled before its first step never learns of it,

@@ -46,6 +46,11 @@ def http_date(year: int, month: int, day: int, hour: int, minute: int, second: i
             f"{hour:02}:{minute:02}:{second:02} GMT").encode("ascii")
 
 
+def status_lines() -> tuple[bytes, ...]:
+    """The status lines of all final status codes, from 200 on (RFC 9112 s.4)."""
+    return tuple(f"HTTP/1.1 {code} {reason_phrase(code)}".encode() for code in range(200, 600))
+
+
 def reason_phrase(code: int) -> str:
     """The reason phrase of a status code; empty for one without a name (RFC 9112 s.4)."""
     return _PHRASES.get(code, "")
@@ -78,6 +83,19 @@ def assemble(answered: Sequence[Request], date: bytes) -> list[bytes]:
     if pieces:
         buffers.append(b"".join(pieces))
     return buffers
+
+
+def plain_answer(request: Request, response: Response, date: bytes) -> bytes | None:
+    """The octets of an answer of known length, after which the connection goes on; None for any other.
+
+    Raises ResponseError when the response cannot be sent.  The request must be new, and not answered.
+    """
+    prepare(request, response)
+    if response.stream is not None or response.upgrade is not None or not request.persistent:
+        request.persistent = request.head.framing.persistent
+        return None
+    head = head_of(request, response, date)
+    return head + response.body if has_content(request, response) else head
 
 
 def is_common(request: Request, response: Response) -> bool:

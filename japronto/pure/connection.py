@@ -302,6 +302,15 @@ class Connection:
             return False
         return head.complete or request.destination.stream or request.content.complete
 
+    def adopt(self, request: Request) -> None:
+        """Take over a request whose handler the fast lane has called while nothing was queued."""
+        self.heads += 1
+        self.queue.append(request)
+        self._running += 1
+        self._unsafe = request.head.method not in SAFE_METHODS
+        self.received += len(request.head.content or b"")
+        request.stage = _RUNNING
+
     def respond(self, request: Request, response: Response) -> None:
         """Answer a request; too late for one that is over, and then without effect.
 

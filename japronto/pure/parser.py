@@ -41,6 +41,10 @@ class _Mode(enum.Enum):
     FINISHED = enum.auto()
 
 
+HEAD = _Mode.HEAD
+"""The mode of a parser that waits for a head; for the fast lane."""
+
+
 class Parser:
     """Events from octets; see ``interfaces.Parser`` and the essay above.
 

@@ -153,30 +153,9 @@ class Request:
     what they claim to be.
     """
 
-    # What most requests never need is a default of the class, and costs nothing until it is set.
-    response: Response | None = None
-    """The answer, once there is one."""
-    refusal: Violation | None = None
-    """Set when the request is not a request at all, but a fault on the wire to be answered."""
-    is_disconnected = False
-    """Whether the client has gone away."""
-    persistent = True
-    """Whether the connection goes on after the answer."""
-    common = True
-    """Whether the answer is of the commonest kind; see ``assembler.py``."""
-    streams = False
-    """Whether the content of the answer leaves piece by piece."""
-    boundary = False
-    """Whether the answer must be the last of a batch."""
-    wants_continue = False
-    """Whether somebody waits for content that the client sends only after ``100 Continue``."""
-    _content: Content | None = None
-    _headers: Headers | None = None
-    _query: MultiDict[str] | None = None
-    _form: tuple[MultiDict[str] | None, MultiDict[Any] | None] | None = None
-    _json: tuple[Any] | None = None
-    _extra: dict[str, Any] | None = None
-    _done_callbacks: list[Callable[[Any], object]] | None = None
+    __slots__ = ("__weakref__", "_content", "_done_callbacks", "_extra", "_form", "_headers", "_json",
+                 "_query", "boundary", "common", "connection", "destination", "head", "is_disconnected",
+                 "persistent", "refusal", "response", "stage", "streams", "wants_continue")
 
     Response = Response
     parse_multipart: Callable[[bytes, str], tuple[MultiDict[str], MultiDict[Any]]] | None = None
@@ -188,6 +167,29 @@ class Request:
         self.destination = destination
         self.connection = connection
         self.stage = stage
+        self.response: Response | None = None
+        """The answer, once there is one."""
+        self.refusal: Violation | None = None
+        """Set when the request is not a request at all, but a fault on the wire to be answered."""
+        self.is_disconnected = False
+        """Whether the client has gone away."""
+        self.persistent = True
+        """Whether the connection goes on after the answer."""
+        self.common = True
+        """Whether the answer is of the commonest kind; see ``assembler.py``."""
+        self.streams = False
+        """Whether the content of the answer leaves piece by piece."""
+        self.boundary = False
+        """Whether the answer must be the last of a batch."""
+        self.wants_continue = False
+        """Whether somebody waits for content that the client sends only after ``100 Continue``."""
+        self._content: Content | None = None
+        self._headers: Headers | None = None
+        self._query: MultiDict[str] | None = None
+        self._form: tuple[MultiDict[str] | None, MultiDict[Any] | None] | None = None
+        self._json: tuple[Any] | None = None
+        self._extra: dict[str, Any] | None = None
+        self._done_callbacks: list[Callable[[Any], object]] | None = None
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target}>"

@@ -115,6 +115,11 @@ class Response:
 
     __slots__ = ("_headers", "body", "code", "content_type", "cookies", "stream", "upgrade")
 
+    @staticmethod
+    def encode_json(value: Any) -> str | bytes:
+        """JSON of a value.  May be replaced: ``Response.encode_json = staticmethod(...)``."""
+        return json_module.dumps(value)
+
     def __init__(self, code: int = 200, text: str | None = None, body: bytes | Stream | None = None,
                  json: Any = None, mime_type: str | None = None, encoding: str | None = None,
                  headers: HeadersLike | None = None, cookies: BaseCookie[Any] | None = None, *,
@@ -150,16 +155,17 @@ class Response:
         default = None
         if isinstance(body, (bytes, bytearray, memoryview)):
             self.body = bytes(body)
-            default = "application/octet-stream"
+            default = OCTETS.decode()
         elif isinstance(body, (Iterable, AsyncIterable)) and not isinstance(body, str):
             self.stream = cast("Stream", body)
-            default = "application/octet-stream"
+            default = OCTETS.decode()
         elif body is not None:
             raise ResponseError(f"body must be bytes, or an iterator of bytes, not "
                                 f"{type(body).__name__}; give text=... for a str")
         elif json is not None:
-            self.body = _encoded(json_module.dumps(json), encoding or "utf-8")
-            default = "application/json"
+            octets = self.encode_json(json)
+            self.body = octets if isinstance(octets, bytes) else _encoded(octets, encoding or "utf-8")
+            default = JSON.decode()
         media_type = mime_type or default
         self.content_type = _content_type(media_type, encoding) if media_type else None
 
@@ -180,6 +186,8 @@ class Response:
 
 
 TEXT: Final = b"text/plain; charset=utf-8"
+OCTETS: Final = b"application/octet-stream"
+JSON: Final = b"application/json"
 
 
 def _check_code(code: Any, upgrade: Callable[[], Any] | None) -> None:

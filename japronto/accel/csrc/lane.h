@@ -1,0 +1,219 @@
+/* What the files lane*.c share: the extension module japronto.accel._lane.
+ *
+ * It makes the parts of the reference that every request goes through fast, and adds no behaviour:
+ *
+ *   lane_module.c      the module; what it is told about the classes of the reference
+ *   lane_request.c     Request: built from spans, its head decoded when it is asked for
+ *   lane_response.c    Response: the common ways to call it
+ *   lane_answers.c     answers to octets: assemble(), and what the lane uses of it
+ *   lane_routes.c      the tree of patterns
+ *   lane_coroutines.c  the first step of a handler that is async
+ *   lane_serve.c       the lane itself, which puts all of them together
+ *
+ * The objects are those of the reference: Response and Request are subclasses that add no attribute, and
+ * RequestHead and Target are the very same classes.  C reads and writes their slots in place, at offsets
+ * that it takes from the descriptors when the module is set up; japronto/backend.py hands the classes
+ * over.  So a value is in one place only, whoever looks at it, and Python code of the reference runs on
+ * the fast objects unchanged.
+ *
+ * Everything here runs with the GIL held. */
+#ifndef JAPRONTO_LANE_H
+#define JAPRONTO_LANE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "scan.h"
+
+/* -- The slots of the reference's classes that are used here -------------------------------------- */
+
+#define JP_HEAD_SLOTS(X) X(complete) X(content) X(framing) X(method) X(minor) X(path) X(query) X(route) \
+    X(section) X(target)
+#define JP_TARGET_SLOTS(X) X(content_bytes) X(handler) X(match) X(route) X(stream)
+#define JP_REQUEST_SLOTS(X) X(_content) X(_done_callbacks) X(_extra) X(_form) X(_headers) X(_json) X(_query) \
+    X(boundary) X(common) X(connection) X(destination) X(head) X(is_disconnected) X(persistent) X(refusal) \
+    X(response) X(stage) X(streams) X(wants_continue)
+#define JP_RESPONSE_SLOTS(X) X(_headers) X(body) X(code) X(content_type) X(cookies) X(stream) X(upgrade)
+#define JP_HEADERS_SLOTS(X) X(lines)
+#define JP_CONNECTION_SLOTS(X) X(_draining) X(_observed) X(_parser) X(blocked) X(eof) X(heads) X(limits) \
+    X(phase) X(queue)
+#define JP_PARSER_SLOTS(X) X(_buffer) X(_mode) X(more)
+#define JP_DRIVER_SLOTS(X) X(_snapshot) X(context) X(over) X(task)
+
+/* Every class of the reference that is used here, with its slots. */
+#define JP_CLASSES(X) \
+    X(head, JP_HEAD_SLOTS) X(target, JP_TARGET_SLOTS) X(request, JP_REQUEST_SLOTS) \
+    X(response, JP_RESPONSE_SLOTS) X(headers, JP_HEADERS_SLOTS) X(connection, JP_CONNECTION_SLOTS) \
+    X(parser, JP_PARSER_SLOTS) X(driver, JP_DRIVER_SLOTS)
+
+#define JP_OFFSET(name) Py_ssize_t name;
+#define JP_OFFSETS(class, SLOTS) struct { SLOTS(JP_OFFSET) } class;
+
+/* -- What the module knows ------------------------------------------------------------------------- */
+
+/* The objects of the reference that it is given, besides the classes. */
+#define JP_PARTS(X) \
+    X(persistent_framing)      /* messages.PERSISTENT */ \
+    X(frame)                   /* framing.frame */ \
+    X(assemble)                /* assembler.assemble */ \
+    X(plain_answer)            /* assembler.plain_answer */ \
+    X(status_lines)            /* a tuple of bytes, from the status code 200 on */ \
+    X(text_type)               /* the Content-Type of text */ \
+    X(octets_type)             /* ... of bytes */ \
+    X(json_type)               /* ... of JSON */ \
+    X(running)                 /* Stage.RUNNING */ \
+    X(done)                    /* Stage.DONE */ \
+    X(open)                    /* Phase.OPEN */ \
+    X(head_mode)               /* the mode of a parser that waits for a head */ \
+    X(enter_task)              /* asyncio's */ \
+    X(leave_task)              /* asyncio's */ \
+    X(cancelled_error)         /* asyncio.CancelledError */
+
+#define JP_PART(name) PyObject *name;
+#define JP_TYPE(class, SLOTS) PyObject *class##_type;
+
+enum { JP_METHODS = 5, JP_SPARE_RESPONSES = 64 };
+
+typedef struct {
+    JP_CLASSES(JP_TYPE) /* of the reference */
+    JP_PARTS(JP_PART)
+    struct { JP_CLASSES(JP_OFFSETS) } at; /* where the slots of an object of a class stand */
+    PyTypeObject *fast_request;
+    PyTypeObject *fast_response;
+    PyTypeObject *lane_type;
+    PyObject *methods[JP_METHODS]; /* those that the lane serves, as str; see jp_method_of() */
+    PyObject *one, *zero, *ok;     /* 1, 0, 200 */
+    PyObject *text_name, *json_name, *body_name, *code_name, *init_name, *encode_json_name, *cancelling_name;
+    Py_ssize_t extras;             /* where jp_extras stands in a fast request */
+    PyGetSetDef request_getset[3];
+    PyObject *spare_responses[JP_SPARE_RESPONSES]; /* memory without an object in it */
+    size_t spare_count;
+} jp_state;
+
+extern struct PyModuleDef jp_module;
+
+/* The state, for an object of a class that the module made, or of a subclass. */
+static inline jp_state *jp_state_of(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &jp_module);
+    return module ? PyModule_GetState(module) : NULL;
+}
+
+/* A slot of an object, which may be NULL while it is not set. */
+static inline PyObject **jp_slot(PyObject *object, Py_ssize_t offset)
+{
+    return (PyObject **)((char *)object + offset);
+}
+
+/* Put a new reference into a slot that holds one, or none. */
+static inline void jp_put(PyObject *object, Py_ssize_t offset, PyObject *value)
+{
+    PyObject **slot = jp_slot(object, offset), *old = *slot;
+    *slot = value;
+    Py_XDECREF(old);
+}
+
+/* An object of a class, all of its slots NULL; __init__ is not called. */
+static inline PyObject *jp_new(PyObject *type)
+{
+    return ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, 0);
+}
+
+/* -- lane_request.c ---------------------------------------------------------------------------------- */
+
+/* What a fast request has behind the slots of the reference. */
+typedef struct {
+    PyObject *buffer;   /* bytes that the head stands in; NULL once the head is an object */
+    PyObject *framing;  /* of the head, while it is not an object */
+    PyObject *dict;     /* of attributes that handlers set */
+    jp_head head;
+    uint32_t content;   /* where the content starts */
+    uint32_t length;    /* of the content; 0 when there is none */
+    int method;
+} jp_extras;
+
+static inline jp_extras *jp_extras_of(const jp_state *state, PyObject *request)
+{
+    return (jp_extras *)((char *)request + state->extras);
+}
+
+int jp_make_request_type(PyObject *module, jp_state *state);
+
+/* The number of a method that the lane serves, an index into state->methods; -1 of any other. */
+int jp_method_of(const uint8_t *method, size_t size);
+
+/* A request in its first state: everything is as __init__ leaves it, but for head, destination,
+ * connection and stage. */
+PyObject *jp_new_request(const jp_state *state, PyTypeObject *type);
+
+/* Put a request that nobody else holds back into that state; false if it must not be used again. */
+bool jp_reuse_request(const jp_state *state, PyObject *request);
+
+/* The head of a request, as an object; a borrowed reference. */
+PyObject *jp_head_of(const jp_state *state, PyObject *request);
+
+/* -- lane_response.c --------------------------------------------------------------------------------- */
+
+int jp_make_response_type(PyObject *module, jp_state *state);
+void jp_free_responses(jp_state *state);
+
+/* -- lane_answers.c ---------------------------------------------------------------------------------- */
+
+/* Octets that grow. */
+typedef struct {
+    char *octets;
+    size_t size, capacity;
+} jp_output;
+
+bool jp_reserve(jp_output *output, size_t more); /* sets MemoryError when it returns false */
+
+/* What came of an attempt to append an answer. */
+typedef enum { JP_FAILED = -1, JP_NOT_PLAIN, JP_APPENDED } jp_appended;
+
+/* Append the answer to a request by HTTP/1.1 that is neither HEAD nor CONNECT, after which the connection
+ * goes on.  JP_NOT_PLAIN, and nothing is appended, for one that the reference must look at. */
+jp_appended jp_append_plain(const jp_state *state, jp_output *output, PyObject *response, PyObject *date);
+
+PyObject *jp_assemble(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+
+/* -- lane_routes.c ----------------------------------------------------------------------------------- */
+
+typedef struct jp_routes jp_routes;
+
+/* Lay out routes; see Application.laid_out() in japronto/app.py for their form. */
+jp_routes *jp_make_routes(const jp_state *state, PyObject *routes);
+void jp_free_routes(jp_routes *routes);
+int jp_visit_routes(jp_routes *routes, visitproc visit, void *arg);
+
+/* The target of a path, a new reference; NULL without an error when none takes it. */
+PyObject *jp_find_route(const jp_state *state, const jp_routes *routes, int method, const uint8_t *path,
+                        size_t size);
+
+/* -- lane_coroutines.c ------------------------------------------------------------------------------- */
+
+/* The driver that is lent by tasks.Runner; see there. */
+typedef struct {
+    PyObject *driver, *loop;
+    Py_ssize_t references, weak_references; /* to its task, when it was lent */
+} jp_driver;
+
+typedef enum {
+    JP_STEP_FAILED = -1, /* the coroutine has raised; the exception is set */
+    JP_STEP_RETURNED,    /* it has returned *result */
+    JP_STEP_WAITS,       /* it waits for *result */
+    JP_STEP_NOT_NOW      /* it was not started */
+} jp_step;
+
+jp_step jp_first_step(const jp_state *state, jp_driver *driver, PyObject *runner, PyObject *coroutine,
+                      PyObject **result);
+void jp_drop_driver(jp_driver *driver);
+
+/* -- lane_serve.c ------------------------------------------------------------------------------------ */
+
+int jp_make_lane_type(PyObject *module, jp_state *state);
+
+#endif

@@ -1,0 +1,141 @@
+/* The first step of a handler that is async: japronto/tasks.py: Runner.run, for a coroutine that ends
+ * there.
+ *
+ * A handler that does not wait costs 0.4 us this way, and 2.3 us by way of tasks.py.  One that waits is
+ * handed back, for its driver to adopt. */
+#include "lane.h"
+
+void jp_drop_driver(jp_driver *driver)
+{
+    Py_CLEAR(driver->driver);
+    Py_CLEAR(driver->loop);
+}
+
+/* How many weak references there are to an object; what weakref.getweakrefcount() counts. */
+static Py_ssize_t weak_references(PyObject *object)
+{
+    Py_ssize_t count = 0;
+    PyObject *next = *jp_slot(object, Py_TYPE(object)->tp_weaklistoffset);
+    for (; next; next = (PyObject *)((PyWeakReference *)next)->wr_next)
+        count++;
+    return count;
+}
+
+/* The task of a driver.  The driver alone holds it: a reference of our own would look like a trace
+ * that a coroutine has left. */
+static PyObject *task_of(const jp_state *state, const jp_driver *driver)
+{
+    return *jp_slot(driver->driver, state->at.driver.task);
+}
+
+/* Borrow the driver of the runner. */
+static bool borrow(const jp_state *state, jp_driver *driver, PyObject *runner)
+{
+    jp_drop_driver(driver);
+    driver->driver = PyObject_CallMethod(runner, "driver", NULL);
+    driver->loop = PyObject_GetAttrString(runner, "loop");
+    if (!driver->driver || !driver->loop)
+        return false;
+    if ((PyObject *)Py_TYPE(driver->driver) != state->driver_type || !task_of(state, driver) ||
+        Py_TYPE(task_of(state, driver))->tp_weaklistoffset <= 0) {
+        PyErr_SetString(PyExc_TypeError, "the runner has lent something that is not a driver");
+        return false;
+    }
+    driver->references = Py_REFCNT(task_of(state, driver));
+    driver->weak_references = weak_references(task_of(state, driver));
+    return true;
+}
+
+/* Whether the driver that was borrowed can still be used. */
+static bool is_there(const jp_state *state, const jp_driver *driver)
+{
+    return driver->driver && *jp_slot(driver->driver, state->at.driver.over) == Py_False;
+}
+
+/* Whether a coroutine has left traces in the driver; see _Driver.used(). */
+static bool is_used(const jp_state *state, const jp_driver *driver)
+{
+    PyObject *task = task_of(state, driver);
+    if (!task || Py_REFCNT(task) > driver->references || weak_references(task) > driver->weak_references)
+        return true;
+    if (PyObject_RichCompareBool(*jp_slot(driver->driver, state->at.driver.context),
+                                 *jp_slot(driver->driver, state->at.driver._snapshot), Py_EQ) != 1)
+        return true;
+    PyObject *cancelling = PyObject_CallMethodNoArgs(task, state->cancelling_name);
+    bool used = !cancelling || PyObject_IsTrue(cancelling) != 0;
+    Py_XDECREF(cancelling);
+    return used;
+}
+
+/* Enter the task of the driver, or leave it. */
+static bool switch_task(const jp_state *state, PyObject *function, const jp_driver *driver)
+{
+    PyObject *args[] = {driver->loop, task_of(state, driver)};
+    PyObject *result = PyObject_Vectorcall(function, args, 2, NULL);
+    Py_XDECREF(result);
+    return result != NULL;
+}
+
+/* Send None to a coroutine, in the context of the driver. */
+static PySendResult send(const jp_state *state, const jp_driver *driver, PyObject *coroutine, PyObject **result)
+{
+    PyObject *context = *jp_slot(driver->driver, state->at.driver.context);
+    if (PyContext_Enter(context) < 0)
+        return PYGEN_ERROR;
+    PySendResult sent = PyIter_Send(coroutine, Py_None, result);
+    if (sent == PYGEN_ERROR) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        PyContext_Exit(context);
+        PyErr_Restore(type, value, traceback);
+    } else if (PyContext_Exit(context) < 0) {
+        Py_CLEAR(*result);
+        sent = PYGEN_ERROR;
+    }
+    return sent;
+}
+
+/* Give the driver back, used up. */
+static void close_driver(jp_driver *driver, PyObject *runner)
+{
+    PyObject *type, *value, *traceback; /* what the coroutine has raised stays */
+    PyErr_Fetch(&type, &value, &traceback);
+    jp_drop_driver(driver);
+    PyObject *result = PyObject_CallMethod(runner, "close", NULL);
+    if (!result)
+        PyErr_WriteUnraisable(runner);
+    Py_XDECREF(result);
+    PyErr_Restore(type, value, traceback);
+}
+
+jp_step jp_first_step(const jp_state *state, jp_driver *driver, PyObject *runner, PyObject *coroutine,
+                      PyObject **result)
+{
+    *result = NULL;
+    if (!is_there(state, driver) && !borrow(state, driver, runner))
+        return JP_STEP_FAILED;
+    if (!switch_task(state, state->enter_task, driver)) {
+        PyErr_Clear(); /* There can be only one current task. */
+        jp_drop_driver(driver);
+        return JP_STEP_NOT_NOW;
+    }
+    PySendResult sent = send(state, driver, coroutine, result);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (!switch_task(state, state->leave_task, driver))
+        PyErr_WriteUnraisable(coroutine); /* cannot be: it was entered above */
+    PyErr_Restore(type, value, traceback);
+    if (sent == PYGEN_ERROR) {
+        close_driver(driver, runner);
+        return JP_STEP_FAILED;
+    }
+    if (sent == PYGEN_NEXT) {
+        jp_drop_driver(driver);
+        return JP_STEP_WAITS;
+    }
+    if (is_used(state, driver)) {
+        PyErr_Clear();
+        close_driver(driver, runner);
+    }
+    return JP_STEP_RETURNED;
+}

@@ -1,0 +1,203 @@
+/* Response: the common ways to call it.
+ *
+ * Response(text=...), Response(json=...) and Response(body=bytes), with or without a status code, are
+ * made here, in about 40 ns; any other call goes to __init__ of the reference, which takes a
+ * microsecond.  What is in the slots afterwards is the same. */
+#include "lane.h"
+
+/* What a call of a common kind gives; borrowed references. */
+typedef struct {
+    PyObject *code, *text, *json, *body;
+} call;
+
+/* Whether a call is of a common kind, so far as its names go. */
+static bool understand(const jp_state *state, PyObject *const *args, Py_ssize_t positional, PyObject *names,
+                       call *given)
+{
+    if (positional > 1 || !names || PyTuple_GET_SIZE(names) > 2)
+        return false;
+    *given = (call){.code = positional ? args[0] : state->ok};
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
+        PyObject *name = PyTuple_GET_ITEM(names, i), *value = args[positional + i];
+        if (name == state->text_name)
+            given->text = value;
+        else if (name == state->json_name)
+            given->json = value;
+        else if (name == state->body_name)
+            given->body = value;
+        else if (name == state->code_name && !positional)
+            given->code = value;
+        else
+            return false;
+    }
+    return (given->text != NULL) + (given->json != NULL) + (given->body != NULL) == 1;
+}
+
+static bool is_code(PyObject *code)
+{
+    if (!PyLong_CheckExact(code))
+        return false;
+    int overflow;
+    long number = PyLong_AsLongAndOverflow(code, &overflow);
+    return !overflow && number >= 200 && number <= 599;
+}
+
+static PyObject *utf8(PyObject *text)
+{
+    if (PyUnicode_IS_ASCII(text))
+        return PyBytes_FromStringAndSize((const char *)PyUnicode_1BYTE_DATA(text), PyUnicode_GET_LENGTH(text));
+    return PyUnicode_AsUTF8String(text);
+}
+
+/* The octets of a value as JSON, by whatever encoder the class has. */
+static PyObject *encoded(const jp_state *state, PyObject *type, PyObject *value)
+{
+    PyObject *args[2] = {type, value};
+    PyObject *text = PyObject_VectorcallMethod(state->encode_json_name, args,
+                                               2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    if (!text || PyBytes_CheckExact(text))
+        return text;
+    PyObject *made = NULL;
+    if (PyUnicode_Check(text))
+        made = utf8(text);
+    else
+        PyErr_SetString(PyExc_TypeError, "a JSON encoder must return str or bytes");
+    Py_DECREF(text);
+    return made;
+}
+
+/* The content of a response and its media type, new references; false when __init__ must do it. */
+static bool take_content(const jp_state *state, PyObject *type, const call *given, PyObject **body,
+                         PyObject **content_type)
+{
+    *body = NULL;
+    if (given->text && PyUnicode_CheckExact(given->text)) {
+        *body = utf8(given->text);
+        *content_type = state->text_type;
+    } else if (given->body && PyBytes_CheckExact(given->body)) {
+        *body = Py_NewRef(given->body);
+        *content_type = state->octets_type;
+    } else if (given->json && given->json != Py_None) {
+        *body = encoded(state, type, given->json);
+        *content_type = state->json_type;
+    }
+    if (!*body)
+        PyErr_Clear(); /* what is wrong, the reference says */
+    return *body != NULL;
+}
+
+static PyObject *allocate(jp_state *state)
+{
+    if (!state->spare_count)
+        return jp_new((PyObject *)state->fast_response);
+    PyObject *response = state->spare_responses[--state->spare_count];
+    PyObject_Init(response, state->fast_response);
+    PyObject_GC_Track(response);
+    return response;
+}
+
+static PyObject *call_type(PyObject *type, PyObject *const *args, size_t nargsf, PyObject *names)
+{
+    jp_state *state = PyType_GetModuleState((PyTypeObject *)type);
+    Py_ssize_t positional = PyVectorcall_NARGS(nargsf);
+    call given;
+    PyObject *body, *content_type;
+    if (!understand(state, args, positional, names, &given) || !is_code(given.code) ||
+        !take_content(state, type, &given, &body, &content_type)) {
+        PyObject *response = allocate(state);
+        if (!response)
+            return NULL;
+        PyObject *stack[1 + 16];
+        Py_ssize_t count = positional + (names ? PyTuple_GET_SIZE(names) : 0);
+        PyObject *result = NULL;
+        if (count <= 16) {
+            stack[0] = response;
+            if (count)
+                memcpy(stack + 1, args, (size_t)count * sizeof *stack);
+            result = PyObject_VectorcallMethod(state->init_name, stack, (size_t)(positional + 1), names);
+        } else {
+            PyErr_SetString(PyExc_TypeError, "Response takes at most nine arguments");
+        }
+        if (!result)
+            Py_CLEAR(response);
+        Py_XDECREF(result);
+        return response;
+    }
+    PyObject *response = allocate(state);
+    if (!response) {
+        Py_DECREF(body);
+        return NULL;
+    }
+#define SET(name, value) (*jp_slot(response, state->at.response.name) = (value))
+    SET(code, Py_NewRef(given.code));
+    SET(body, body);
+    SET(content_type, Py_NewRef(content_type));
+    SET(_headers, Py_NewRef(Py_None));
+    SET(cookies, Py_NewRef(Py_None));
+    SET(stream, Py_NewRef(Py_None));
+    SET(upgrade, Py_NewRef(Py_None));
+#undef SET
+    return response;
+}
+
+/* -- The type ---------------------------------------------------------------------------------------- */
+
+static int clear(PyObject *response)
+{
+    const jp_state *state = jp_state_of(Py_TYPE(response));
+#define CLEAR(name) Py_CLEAR(*jp_slot(response, state->at.response.name));
+    JP_RESPONSE_SLOTS(CLEAR)
+    return 0;
+}
+
+static int traverse(PyObject *response, visitproc visit, void *arg)
+{
+    const jp_state *state = jp_state_of(Py_TYPE(response));
+    Py_VISIT(Py_TYPE(response));
+#define VISIT(name) Py_VISIT(*jp_slot(response, state->at.response.name));
+    JP_RESPONSE_SLOTS(VISIT)
+    return 0;
+}
+
+static void dealloc(PyObject *response)
+{
+    PyTypeObject *type = Py_TYPE(response);
+    jp_state *state = jp_state_of(type);
+    PyObject_GC_UnTrack(response);
+    clear(response);
+    if (type == state->fast_response && state->spare_count < JP_SPARE_RESPONSES)
+        state->spare_responses[state->spare_count++] = response;
+    else
+        type->tp_free(response);
+    Py_DECREF(type);
+}
+
+void jp_free_responses(jp_state *state)
+{
+    while (state->spare_count)
+        PyObject_GC_Del(state->spare_responses[--state->spare_count]);
+}
+
+PyDoc_STRVAR(doc, "A response whose common forms are made in C; see japronto.pure.response.");
+
+int jp_make_response_type(PyObject *module, jp_state *state)
+{
+    PyType_Slot slots[] = {
+        {Py_tp_doc, (void *)doc},
+        {Py_tp_dealloc, dealloc},
+        {Py_tp_traverse, traverse},
+        {Py_tp_clear, clear},
+        {0, NULL},
+    };
+    PyType_Spec spec = {
+        .name = "japronto.accel._lane.Response",
+        .basicsize = (int)((PyTypeObject *)state->response_type)->tp_basicsize,
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+        .slots = slots,
+    };
+    state->fast_response = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, state->response_type);
+    if (!state->fast_response)
+        return -1;
+    state->fast_response->tp_vectorcall = call_type; /* subclasses do not inherit it */
+    return 0;
+}
