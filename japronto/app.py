@@ -74,19 +74,19 @@ def default_error_handler(request: Request, exception: BaseException) -> Respons
     """What is answered to an exception that no error handler takes."""
     if isinstance(exception, HTTPError):
         text = str(exception) or reason_phrase(exception.status)
-        response = Response(exception.status, text=text)
+        response = request.Response(exception.status, text=text)
         if isinstance(exception, MethodNotAllowed):
             response.headers["Allow"] = ", ".join(exception.allow)
         return response
     if isinstance(exception, DisconnectError):
-        return Response(400, text="The client is gone")  # Nobody will see it.
+        return request.Response(400, text="The client is gone")  # Nobody will see it.
     if not isinstance(exception, Exception):  # The handler was cancelled.
-        return Response(503, text="Service unavailable")
+        return request.Response(503, text="Service unavailable")
     log.error("%s %s failed", request.method, request.target, exc_info=exception)
     if request.app.debug:
         lines = "".join(traceback.format_exception(exception))
-        return Response(500, text=lines.encode("utf-8", "backslashreplace").decode())
-    return Response(500, text="Internal Server Error")
+        return request.Response(500, text=lines.encode("utf-8", "backslashreplace").decode())
+    return request.Response(500, text="Internal Server Error")
 
 
 # -- Middleware ------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class RoutingTable:
         if not allowed:
             raise RouteNotFoundException
         if method == "OPTIONS":
-            return Response(204, headers={"Allow": ", ".join(sorted(allowed))})
+            return request.Response(204, headers={"Allow": ", ".join(sorted(allowed))})
         raise MethodNotAllowed(allowed)
 
 

@@ -1,6 +1,7 @@
 """Which implementation serves: the one place where that is chosen, and where both sides meet.
 
-``JAPRONTO_BACKEND`` names one; ``auto``, the default, takes the fastest that is there.  A name that
+``JAPRONTO_BACKEND`` names one; ``auto``, the default, takes the fastest that is there.  ``JAPRONTO_SIMD``
+names the instruction set of the fast one, in place of the best that the processor has.  A name that
 means nothing, or an implementation that is not there, is an error: nobody who asked for speed
 should find out from a graph that he did not get it.
 """
@@ -10,16 +11,19 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from japronto import messages, tasks
 from japronto.errors import UsageError
-from japronto.interfaces import Assemble, Lane, Target
+from japronto.interfaces import Assemble, ContentMax, Lane, Target
 from japronto.limits import Limits
 from japronto.pure import assembler, framing, parser, response
 from japronto.pure import connection as connections
 from japronto.pure.grammar import scan
 from japronto.pure.request import Request
+
+if TYPE_CHECKING:
+    from japronto.accel.lane import Fast
 
 
 class Backend(NamedTuple):
@@ -35,26 +39,41 @@ class Backend(NamedTuple):
     lane: Callable[..., Lane] | None
     """Makes the fast lane of a worker, of its application, its runner and its date; if there is one."""
 
+    def __str__(self) -> str:
+        return self.name if self.simd == "none" else f"{self.name} with {self.simd}"
+
 
 PURE: Final = Backend("pure", "none", parser.Parser, assembler.assemble, Request, response.Response, None)
 
 VARIABLE: Final = "JAPRONTO_BACKEND"
+SIMD_VARIABLE: Final = "JAPRONTO_SIMD"
 NAMES: Final = ("auto", "accel", "pure")
 
 
 def active() -> Backend:
     """The implementation that the environment asks for; raises UsageError if it is not there."""
-    name = os.environ.get(VARIABLE) or "auto"
+    name, simd = os.environ.get(VARIABLE) or "auto", os.environ.get(SIMD_VARIABLE) or "auto"
     if name not in NAMES:
         raise UsageError(f"{VARIABLE} must be {' or '.join(NAMES)}; it is {name!r}")
-    if name == "pure":
+    if name == "pure" and simd == "auto":
         return PURE
-    why_not = _why_not_accel()
+    why_not = "there is none in Python" if name == "pure" else _why_not_accel()
     if why_not is None:
-        return _accel()
+        return _accel(simd)
+    if simd != "auto":
+        raise UsageError(f"{SIMD_VARIABLE} chooses among fast parts, and {why_not}; leave it out")
     if name == "accel":
         raise UsageError(f"{VARIABLE} is accel, but {why_not}; set it to auto or pure")
     return PURE
+
+
+def every() -> list[Backend]:
+    """All implementations that there are, at all instruction sets that this processor has."""
+    if _why_not_accel() is not None:
+        return [PURE]
+    from japronto.accel import scanner  # noqa: PLC0415
+
+    return [PURE, *map(_accel, scanner.levels())]
 
 
 @functools.cache
@@ -64,40 +83,35 @@ def _why_not_accel() -> str | None:
         from japronto.accel import _lane, scanner  # noqa: F401, PLC0415 - where they were built
     except ImportError as error:
         return f"the fast parts cannot be loaded ({error})"
-    if scanner.levels() == ["scalar"]:
-        return "this processor has none of the instruction sets that they are made for"
     return None
 
 
-def _accel() -> Backend:
+@functools.cache
+def _accel(simd: str) -> Backend:
     from japronto.accel import scanner  # noqa: PLC0415
 
+    levels = scanner.levels()
+    if simd == "auto":
+        simd = levels[-1]
+    if simd not in levels:
+        raise UsageError(f"{SIMD_VARIABLE} must be auto or {' or '.join(levels)}, which this processor has; "
+                         f"it is {simd!r}")
+    fast_scan = scanner.make_scan(scan, simd)
+
+    def make_parser(limits: Limits, content_max: ContentMax | None) -> parser.Parser:
+        return parser.Parser(limits, content_max, fast_scan)
+
     fast = _fast()
-    level = scanner.active()
-    return Backend("accel", level, fast.parser, fast.assemble, fast.request, fast.response,
-                   functools.partial(fast.lane, level=scanner.LEVELS[level]))
-
-
-class _Fast(NamedTuple):
-    parser: connections.ParserFactory
-    assemble: Assemble
-    request: type[Request]
-    response: type[response.Response]
-    lane: Callable[..., Lane]
+    return Backend("accel", simd, make_parser, fast.assemble, fast.request, fast.response,
+                   functools.partial(fast.lane, level=scanner.LEVELS[simd]))
 
 
 @functools.cache
-def _fast() -> _Fast:
+def _fast() -> Fast:
     """The fast parts, set up with what they need of the reference."""
-    from japronto.accel import lane, scanner  # noqa: PLC0415
+    from japronto.accel import lane  # noqa: PLC0415
 
-    fast = lane.set_up(_parts())
-    fast_scan = scanner.make_scan(scan)
-
-    def make_parser(limits: Limits, content_max: Any) -> parser.Parser:
-        return parser.Parser(limits, content_max, fast_scan)
-
-    return _Fast(make_parser, fast.assemble, fast.request, fast.response, fast.lane)
+    return lane.set_up(_parts())
 
 
 def _parts() -> dict[str, Any]:

@@ -37,7 +37,7 @@ Exit codes: 0 stopped when told to, 1 stopped by a second signal before it was d
 command, 3 the server could not start."""
 
 PREFIX = "JAPRONTO_"
-OTHER_VARIABLES = frozenset({"JAPRONTO_BACKEND"})
+OTHER_VARIABLES = frozenset({"JAPRONTO_BACKEND", "JAPRONTO_SIMD"})
 
 ELSEWHERE: Final = {word: hint for hint, words in {
     "several workers need a later version of Japronto":
@@ -309,7 +309,7 @@ def version(loop: str) -> str:
     """The line of ``--version``."""
     active = backend.active()
     return (f"Japronto {__version__}, Python {platform.python_version()} "
-            f"({platform.python_implementation()}), backend {active.name}, loop {loop_name(loop)}")
+            f"({platform.python_implementation()}), backend {active}, loop {loop_name(loop)}")
 
 
 def application(settings: Settings) -> Application:

@@ -16,10 +16,10 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from japronto import Response
 from japronto.app import Application
 from japronto.errors import BadRequest
 from japronto.pure.request import Request
-from japronto.pure.response import Response
 
 UPLOAD_BYTES: Final = 1 << 40
 """None of an upload is kept, so it may be as large as somebody has patience for."""

@@ -390,7 +390,7 @@ class HTTPProtocol(asyncio.Protocol):
         except (Exception, asyncio.CancelledError) as failure:
             log.error("%s %s: the answer to an error could not be sent", request.method, request.target,
                       exc_info=failure)
-            request.connection.respond(request, Response(500, text="Internal Server Error"))
+            request.connection.respond(request, request.Response(500, text="Internal Server Error"))
         finally:
             error = None  # Its traceback holds this frame.
         self.wake()

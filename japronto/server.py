@@ -380,7 +380,7 @@ async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractE
     server = await start_server(app, config)  # Till then, signals end the program as any other.
     with _signals(loop, stop):
         with contextlib.suppress(OSError):  # Nobody reads it.
-            print(f"Japronto is listening on {server.address} (backend {server.worker.backend.name}, "  # noqa: T201
+            print(f"Japronto is listening on {server.address} (backend {server.worker.backend}, "  # noqa: T201
                   f"loop {_name_of(loop)}); Ctrl-C stops it.", file=sys.stderr, flush=True)
         try:
             await first.wait()

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 
-from japronto.backend import VARIABLE, Backend, active
+from japronto.backend import SIMD_VARIABLE, VARIABLE, Backend, active
 
-BACKENDS = ("pure",)
-"""The backends that must be there.  One that is named here and cannot be had fails; nothing is skipped.
-``conformance/test_backend.py`` fails when ``japronto.backend`` has one that is not named."""
+LEVELS = ("scalar", "sse4.2", "avx2") if platform.machine() == "x86_64" else ("scalar",)
+"""The instruction sets that there must be a scanner for."""
+
+BACKENDS = {"pure": ("pure", "auto")} | {f"accel-{level}": ("accel", level) for level in LEVELS}
+"""The backends that must be there, and what chooses them.  One that is named here and cannot be had
+fails; nothing is skipped.  ``conformance/test_backend.py`` fails when ``japronto.backend`` has one
+that is not named."""
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backend:
     """Each backend in turn, chosen as a user chooses it."""
-    monkeypatch.setenv(VARIABLE, request.param)
+    name, simd = BACKENDS[request.param]
+    monkeypatch.setenv(VARIABLE, name)
+    monkeypatch.setenv(SIMD_VARIABLE, simd)
     return active()

@@ -116,8 +116,8 @@ def test_the_hooks_are_a_pair(program: dict[str, Any]) -> None:
 
 # The names that the text gives
 
-INTERNAL = {"awaits_content", "boundary", "common", "content", "parse_multipart", "persistent", "refusal",
-            "response", "streams", "wants_continue"}
+INTERNAL = {"awaits_content", "boundary", "common", "connection", "content", "destination", "head",
+            "parse_multipart", "persistent", "refusal", "response", "stage", "streams", "wants_continue"}
 """What requests have for the connection that they belong to."""
 
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import pytest
 
-from japronto import Application, Limits, Request, Response, Timeouts
+from japronto import Application, Limits, Request, Response, Timeouts, backend
 from japronto.errors import StartError, UsageError
 from japronto.protocol import HTTPProtocol
 from japronto.server import Server, ServerConfig, Worker, loop_name, new_loop, serve
@@ -602,8 +602,8 @@ def test_serving_in_a_thread(loop: str, tmp_path: Path, capfd: pytest.CaptureFix
         assert isinstance(thread.outcome, asyncio.CancelledError)
         assert ended == [app] * times
         assert not path.exists()
-        said = f"Japronto is listening on unix:{path} (backend pure, loop {loop}); Ctrl-C stops it.\n"
-        assert capfd.readouterr().err == said
+        assert capfd.readouterr().err == (f"Japronto is listening on unix:{path} (backend {backend.active()}, "
+                                          f"loop {loop}); Ctrl-C stops it.\n")
 
 
 @pytest.mark.parametrize("loop", ["auto", "uvloop"])

@@ -18,25 +18,16 @@ from japronto.messages import PERSISTENT, RequestHead, Seen
 LEVELS: Final = {"scalar": lib.JP_SCALAR, "sse4.2": lib.JP_SSE42, "avx2": lib.JP_AVX2}
 """The instruction sets that there is a scanner for, the fastest last."""
 
-_level = lib.jp_best()
-
-
 def levels() -> list[str]:
-    """The instruction sets that were built and that this processor has."""
+    """The instruction sets that were built and that this processor has; the fastest last."""
     return [name for name, level in LEVELS.items() if lib.jp_has(level)]
 
 
-def active() -> str:
-    """The instruction set in use; the fastest one, unless another was forced."""
-    return next(name for name, level in LEVELS.items() if level == _level)
-
-
-def force(name: str) -> None:
-    """Use the instruction set ``name`` from now on, in all scanners."""
-    global _level  # noqa: PLW0603 - the whole process has one
+def checked(name: str) -> int:
+    """The number of an instruction set; raises ValueError if this processor cannot run it."""
     if name not in levels():
         raise ValueError(f"this processor runs {', '.join(levels())}; it does not run {name!r}")
-    _level = LEVELS[name]
+    return LEVELS[name]
 
 
 _BATCH: Final = 64
@@ -68,14 +59,14 @@ def _bounds(limits: Limits) -> Any:
     return ffi.new("jp_bounds *", (int(min(head_bytes, _UINT32_MAX)), int(min(limits.fields, _UINT32_MAX))))
 
 
-def _take(buffer: bytes, start: int, heads_max: int, bounds: Any,
+def _take(level: int, buffer: bytes, start: int, heads_max: int, bounds: Any,
           heads: list[RequestHead]) -> tuple[int, int | None]:
     """Add the heads that the scanner finds to ``heads``.
 
     Returns where the last one ends, and its flags of ``Seen`` if it is not trivial.
     """
     array, view = _array()
-    found = lib.jp_scan(_level, buffer, len(buffer), start, bounds, array, heads_max)
+    found = lib.jp_scan(level, buffer, len(buffer), start, bounds, array, heads_max)
     minor, seen = 1, Seen.HOST
     for at in range(0, found * _HEAD.size, _HEAD.size):
         (begin, method_end, target, path_end, target_end, section, section_end, start,
@@ -89,8 +80,13 @@ def _take(buffer: bytes, start: int, heads_max: int, bounds: Any,
     return start, None if minor and seen == Seen.HOST else seen
 
 
-def make_scan(careful: Scan) -> Scan:
-    """A scanner that hands what is not for it to ``careful``, one head at a time."""
+def make_scan(careful: Scan, level: str | None = None) -> Scan:
+    """A scanner that hands what is not for it to ``careful``, one head at a time.
+
+    ``level`` is the instruction set, the fastest one unless it is given; raises ValueError if this
+    processor cannot run it.
+    """
+    number = lib.jp_best() if level is None else checked(level)
     last: tuple[Limits | None, Any] = None, None  # all connections of a server have the same limits
 
     def scan(buffer: bytes, start: int, heads_max: int, limits: Limits,
@@ -104,7 +100,7 @@ def make_scan(careful: Scan) -> Scan:
         while start < len(buffer) and len(heads) < heads_max:
             if resume is None:
                 wanted = min(len(heads) + _BATCH, heads_max)
-                start, seen = _take(buffer, start, wanted - len(heads), bounds, heads)
+                start, seen = _take(number, buffer, start, wanted - len(heads), bounds, heads)
                 if seen is not None:
                     return Scanned(heads, start, None, None, seen)
                 if len(heads) == wanted or start == len(buffer):

@@ -275,7 +275,7 @@ class Connection:
             elif request.destination is not _NOWHERE:
                 self._waiting.remove(request)
             request.refusal = violation
-            request.response = Response(violation.status, text=violation.reason)
+            request.response = request.Response(violation.status, text=violation.reason)
             request.boundary = True
             self._move(request, _READY)
         request.content.notify()

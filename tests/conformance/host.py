@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Coroutine, Generator, Iterator
 from typing import Any, cast
 
-from japronto import Request, Response, ResponseError
+from japronto import Request, ResponseError
 from japronto.backend import Backend
 from japronto.limits import Limits
 from japronto.messages import Expects, Violation
 from japronto.pure.assembler import http_date
 from japronto.pure.connection import Connection, Phase
+from japronto.pure.response import Response
 
 from .application import Scene, Shout, application
 

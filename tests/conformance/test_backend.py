@@ -7,17 +7,18 @@ from types import FrameType
 
 from conftest import BACKENDS
 
-from japronto.backend import AVAILABLE, Backend
+from japronto.backend import Backend, every
 from japronto.limits import Limits
 
 from .host import Host
 
-SCANNERS = {"pure": "japronto.pure.grammar"}
+SCANNERS = {"pure": "japronto.pure.grammar", "accel": "japronto.accel.scanner"}
 """The module whose ``scan`` finds the heads of requests."""
 
 
 def test_all_backends_are_tested() -> None:
-    assert {backend.name for backend in AVAILABLE.values()} == set(BACKENDS)
+    known = {"pure" if each.name == "pure" else f"{each.name}-{each.simd}" for each in every()}
+    assert known == set(BACKENDS)
 
 
 def test_the_backend_under_test_is_what_runs(backend: Backend) -> None:

@@ -20,7 +20,7 @@ from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from japronto.backend import AVAILABLE, Backend
+from japronto.backend import Backend, every
 
 KEPT = Path(tempfile.gettempdir()) / "japronto-hypothesis"
 
@@ -30,7 +30,7 @@ settings.register_profile("thorough", database=DirectoryBasedExampleDatabase(KEP
                           deadline=None, max_examples=20_000, stateful_step_count=80)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "deterministic"))
 
-BACKENDS = {backend.name: backend for backend in AVAILABLE.values()}
+BACKENDS = {str(backend): backend for backend in every()}
 
 
 @pytest.fixture(params=list(BACKENDS), scope="session")

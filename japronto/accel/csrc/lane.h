@@ -24,7 +24,9 @@
 #include <Python.h>
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <structmember.h>
 #include <string.h>
 
 #include "scan.h"
@@ -115,6 +117,34 @@ static inline void jp_put(PyObject *object, Py_ssize_t offset, PyObject *value)
     PyObject **slot = jp_slot(object, offset), *old = *slot;
     *slot = value;
     Py_XDECREF(old);
+}
+
+/* What follows is for tp_clear, tp_traverse and tp_dealloc.  They may run when a collector has cleared the
+ * class already, and the module with it; what stays of a class is its bases, and where its slots are. */
+
+/* The class of an object, or the base of it, that was made here with this dealloc. */
+static inline PyTypeObject *jp_made_here(PyObject *object, destructor dealloc)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    while (type->tp_dealloc != dealloc)
+        type = type->tp_base;
+    return type;
+}
+
+/* Let go of what is in the slots that a class has defined. */
+static inline void jp_clear_slots(PyTypeObject *type, PyObject *object)
+{
+    for (const PyMemberDef *member = type->tp_members; member && member->name; member++)
+        if (member->type == T_OBJECT_EX)
+            Py_CLEAR(*jp_slot(object, member->offset));
+}
+
+static inline int jp_visit_slots(PyTypeObject *type, PyObject *object, visitproc visit, void *arg)
+{
+    for (const PyMemberDef *member = type->tp_members; member && member->name; member++)
+        if (member->type == T_OBJECT_EX)
+            Py_VISIT(*jp_slot(object, member->offset));
+    return 0;
 }
 
 /* An object of a class, all of its slots NULL; __init__ is not called. */

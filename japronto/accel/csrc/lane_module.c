@@ -2,8 +2,6 @@
  * reference.  All that it knows is in its state, so that each interpreter has a module of its own. */
 #include "lane.h"
 
-#include <structmember.h>
-
 /* Where a slot of a class stands in its objects. */
 static int find_offset(PyObject *class, const char *name, Py_ssize_t *offset)
 {

@@ -4,9 +4,6 @@
  * for the head takes another 120 ns; a handler that looks at nothing does without. */
 #include "lane.h"
 
-#include <stddef.h>
-#include <structmember.h>
-
 static const char *const method_names[JP_METHODS] = {"GET", "POST", "PUT", "PATCH", "DELETE"};
 
 int jp_method_of(const uint8_t *method, size_t size)
@@ -138,28 +135,33 @@ bool jp_reuse_request(const jp_state *state, PyObject *request)
 
 /* -- The type ---------------------------------------------------------------------------------------- */
 
+static void dealloc(PyObject *request);
+
+/* What a request has besides slots stands at the end of what this module has made of it. */
+static jp_extras *extras_at_end(PyTypeObject *made, PyObject *request)
+{
+    return (jp_extras *)((char *)request + made->tp_basicsize - sizeof(jp_extras));
+}
+
 static int clear(PyObject *request)
 {
-    const jp_state *state = jp_state_of(Py_TYPE(request));
-    jp_extras *extras = jp_extras_of(state, request);
+    PyTypeObject *made = jp_made_here(request, dealloc);
+    jp_extras *extras = extras_at_end(made, request);
     Py_CLEAR(extras->buffer);
     Py_CLEAR(extras->framing);
     Py_CLEAR(extras->dict);
-#define CLEAR(name) Py_CLEAR(*jp_slot(request, state->at.request.name));
-    JP_REQUEST_SLOTS(CLEAR)
+    jp_clear_slots(made->tp_base, request);
     return 0;
 }
 
 static int traverse(PyObject *request, visitproc visit, void *arg)
 {
-    const jp_state *state = jp_state_of(Py_TYPE(request));
-    jp_extras *extras = jp_extras_of(state, request);
+    PyTypeObject *made = jp_made_here(request, dealloc);
+    jp_extras *extras = extras_at_end(made, request);
     Py_VISIT(Py_TYPE(request));
     Py_VISIT(extras->framing);
     Py_VISIT(extras->dict);
-#define VISIT(name) Py_VISIT(*jp_slot(request, state->at.request.name));
-    JP_REQUEST_SLOTS(VISIT)
-    return 0;
+    return jp_visit_slots(made->tp_base, request, visit, arg);
 }
 
 static void dealloc(PyObject *request)

@@ -142,30 +142,28 @@ static PyObject *call_type(PyObject *type, PyObject *const *args, size_t nargsf,
 
 /* -- The type ---------------------------------------------------------------------------------------- */
 
+static void dealloc(PyObject *response);
+
 static int clear(PyObject *response)
 {
-    const jp_state *state = jp_state_of(Py_TYPE(response));
-#define CLEAR(name) Py_CLEAR(*jp_slot(response, state->at.response.name));
-    JP_RESPONSE_SLOTS(CLEAR)
+    jp_clear_slots(jp_made_here(response, dealloc)->tp_base, response);
     return 0;
 }
 
 static int traverse(PyObject *response, visitproc visit, void *arg)
 {
-    const jp_state *state = jp_state_of(Py_TYPE(response));
     Py_VISIT(Py_TYPE(response));
-#define VISIT(name) Py_VISIT(*jp_slot(response, state->at.response.name));
-    JP_RESPONSE_SLOTS(VISIT)
-    return 0;
+    return jp_visit_slots(jp_made_here(response, dealloc)->tp_base, response, visit, arg);
 }
 
 static void dealloc(PyObject *response)
 {
     PyTypeObject *type = Py_TYPE(response);
-    jp_state *state = jp_state_of(type);
+    PyObject *module = type->tp_dealloc == dealloc ? ((PyHeapTypeObject *)type)->ht_module : NULL;
+    jp_state *state = module ? PyModule_GetState(module) : NULL;
     PyObject_GC_UnTrack(response);
     clear(response);
-    if (type == state->fast_response && state->spare_count < JP_SPARE_RESPONSES)
+    if (state && type == state->fast_response && state->spare_count < JP_SPARE_RESPONSES)
         state->spare_responses[state->spare_count++] = response;
     else
         type->tp_free(response);
