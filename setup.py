@@ -22,7 +22,8 @@ LANE = Extension(
     sources=sorted(map(str, [*CSRC.glob("lane*.c"), *CSRC.glob("scan*.c")])),
     depends=sorted(map(str, CSRC.glob("*.h"))),
     include_dirs=[str(CSRC)],
-    extra_compile_args=[] if os.name == "nt" else ["-std=c11", "-O3", "-Wall", "-Wextra"])
+    extra_compile_args=[] if os.name == "nt" else [
+        "-std=c11", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra"])
 
 
 class BuildExtensions(build_ext):

@@ -219,9 +219,10 @@ jp_routes *jp_make_routes(const jp_state *state, PyObject *routes);
 void jp_free_routes(jp_routes *routes);
 int jp_visit_routes(jp_routes *routes, visitproc visit, void *arg);
 
-/* The target of a path, a new reference; NULL without an error when none takes it. */
+/* The target of a path, a new reference; NULL without an error when none takes it.  *spare is a target to
+ * use again for it, or NULL. */
 PyObject *jp_find_route(const jp_state *state, const jp_routes *routes, int method, const uint8_t *path,
-                        size_t size);
+                        size_t size, PyObject **spare);
 
 /* -- lane_coroutines.c ------------------------------------------------------------------------------- */
 

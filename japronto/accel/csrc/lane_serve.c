@@ -42,6 +42,7 @@ typedef struct {
     PyObject *date;
     time_t second;
     PyObject *spare; /* a request to use again, or NULL */
+    PyObject *spare_target; /* one that is of a placeholder, and in the hands of nobody */
     jp_output output;
     jp_driver driver;
     known_length lengths[LENGTHS];
@@ -67,6 +68,7 @@ static void forget(Lane *lane)
     Py_CLEAR(lane->request_type);
     Py_CLEAR(lane->limits);
     Py_CLEAR(lane->spare);
+    Py_CLEAR(lane->spare_target);
     jp_routes *routes = lane->routes;
     lane->routes = NULL;
     jp_free_routes(routes);
@@ -282,6 +284,11 @@ static bool let_go(Lane *lane, PyObject *request, PyObject *response)
 {
     const jp_state *state = lane->state;
     if (Py_REFCNT(request) == 1) {
+        PyObject **target = &OF(request, request, destination);
+        if (!lane->spare_target && Py_REFCNT(*target) == 1) {
+            lane->spare_target = *target;
+            *target = NULL;
+        }
         if (!lane->spare && jp_reuse_request(state, request))
             lane->spare = request;
         else
@@ -315,8 +322,7 @@ static outcome call_handler(Lane *lane, PyObject *request, PyObject **result)
     PyObject *handler = OF(target, OF(request, request, destination), handler);
     *result = PyObject_CallOneArg(handler, request);
     if (!*result) {
-        if (!PyErr_ExceptionMatches(PyExc_Exception) && !PyErr_ExceptionMatches(PyExc_SystemExit) &&
-            !PyErr_ExceptionMatches(state->cancelled_error))
+        if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
             return FAILED;
         *result = take_exception();
         return RAISED;
@@ -337,8 +343,8 @@ static outcome call_handler(Lane *lane, PyObject *request, PyObject **result)
         Py_DECREF(sent);
         return *result ? WAITS : FAILED;
     default:
-        Py_CLEAR(*result);
-        if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) || PyErr_ExceptionMatches(PyExc_SystemExit)) {
+        *result = NULL;
+        if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
             Py_DECREF(coroutine);
             return FAILED;
         }
@@ -372,13 +378,12 @@ static jp_appended append_careful(Lane *lane, PyObject *request, PyObject *respo
 static jp_appended append(Lane *lane, PyObject *connection, PyObject *request, PyObject *answer)
 {
     const jp_state *state = lane->state;
-    if (!PyObject_TypeCheck(answer, (PyTypeObject *)state->response_type) ||
+    bool known = Py_TYPE(answer) == state->fast_response || (PyObject *)Py_TYPE(answer) == state->response_type;
+    if (!(known || PyObject_TypeCheck(answer, (PyTypeObject *)state->response_type)) ||
         OF(request, request, _done_callbacks) != Py_None || OF(request, request, persistent) != Py_True ||
         !goes_on(lane, connection))
         return JP_NOT_PLAIN;
-    jp_appended appended = JP_NOT_PLAIN;
-    if (Py_TYPE(answer) == state->fast_response || (PyObject *)Py_TYPE(answer) == state->response_type)
-        appended = jp_append_plain(state, &lane->output, answer, lane->date);
+    jp_appended appended = known ? jp_append_plain(state, &lane->output, answer, lane->date) : JP_NOT_PLAIN;
     return appended == JP_NOT_PLAIN ? append_careful(lane, request, answer) : appended;
 }
 
@@ -425,7 +430,7 @@ static outcome serve_one(Lane *lane, PyObject *connection, PyObject *buffer, con
     if (method < 0)
         return LEFT;
     PyObject *target = jp_find_route(state, lane->routes, method, octets + spans->target,
-                                     spans->path_end - spans->target);
+                                     spans->path_end - spans->target, &lane->spare_target);
     if (!target)
         return PyErr_Occurred() ? FAILED : LEFT;
     PyObject *request = make_request(lane, connection, buffer, spans, method);
@@ -579,6 +584,7 @@ static int lane_traverse(Lane *lane, visitproc visit, void *arg)
     Py_VISIT(lane->request_type);
     Py_VISIT(lane->limits);
     Py_VISIT(lane->spare);
+    Py_VISIT(lane->spare_target);
     Py_VISIT(lane->driver.driver);
     Py_VISIT(lane->driver.loop);
     return jp_visit_routes(lane->routes, visit, arg);
