@@ -28,7 +28,9 @@ sleepers = []
 
 
 # One request may wait for another.  This one is answered when somebody asks for /wake.
-# When its client goes away instead, the coroutine is cancelled, and `finally` still runs.
+# When its client goes away instead, the coroutine is cancelled, and `finally` still runs: at once when
+# the connection was reset, and up to `half_close_seconds` later when it was closed in order, since a
+# client that has closed its side may still wait for the answer.
 async def sleep(request):
     sleeper = asyncio.get_running_loop().create_future()
     sleepers.append(sleeper)

@@ -19,6 +19,7 @@ app.router.add_route("/", hello)
 
 
 # Under this condition, the file can also be imported: by a test, or by `japronto hello:app`.
-# With debug=True, clients are shown the traceback of a handler that failed: not for strangers.
+# app.run() listens on all addresses of the machine.  With debug=True, clients are shown the traceback
+# of a handler that failed, which is not for strangers; so this one listens on this machine alone.
 if __name__ == "__main__":
-    app.run(debug=True)
+    app.run("127.0.0.1", debug=True)

@@ -10,9 +10,12 @@ harmless::
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader
-
 from japronto import Application
+
+try:
+    from jinja2 import Environment, FileSystemLoader
+except ModuleNotFoundError:
+    raise SystemExit("This example needs Jinja, which is not installed: pip install jinja2") from None
 
 pages = Environment(autoescape=True, loader=FileSystemLoader(Path(__file__).parent / "pages"))
 greeting = pages.get_template("greeting.html")

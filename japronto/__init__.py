@@ -16,6 +16,7 @@ from japronto.errors import (
     ResponseError,
     RouteNotFoundException,
 )
+from japronto.forms import File
 from japronto.limits import Limits, Timeouts
 from japronto.pure.request import Request
 from japronto.routing import Router
@@ -30,6 +31,7 @@ __all__ = [
     "BadRequest",
     "ContentTooLarge",
     "DisconnectError",
+    "File",
     "HTTPError",
     "Limits",
     "MalformedContent",

@@ -26,7 +26,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
 from japronto import backend
 from japronto.errors import (
@@ -45,7 +45,19 @@ from japronto.messages import RequestHead
 from japronto.pure.assembler import reason_phrase
 from japronto.pure.request import MultiDict, Request
 from japronto.pure.response import Response
-from japronto.routing import Matcher, Placed, Route, RouteDecorators, RouteOptions, Router, choose, text
+from japronto.routing import (
+    Matcher,
+    Placed,
+    Route,
+    RouteDecorators,
+    RouteOptions,
+    Router,
+    checked,
+    choose,
+    describe,
+    text,
+)
+from japronto.tasks import CancelledError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -53,6 +65,7 @@ if TYPE_CHECKING:
     from japronto.server import Server
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Bounds = TypeVar("Bounds", Limits, Timeouts)
 
 log = logging.getLogger("japronto.error")
 
@@ -60,6 +73,9 @@ REAPER_SETTINGS: Final = {"check_interval": "check_seconds", "idle_timeout": "id
 """The names of 2017 for two of the timeouts."""
 
 _property = property
+
+_LATER: Final[Any] = object()
+"""In place of the function, where a decorator is written with empty parentheses."""
 
 
 # -- What stands in where nothing else is set ----------------------------------------------------
@@ -80,7 +96,7 @@ def default_error_handler(request: Request, exception: BaseException) -> Respons
         return response
     if isinstance(exception, DisconnectError):
         return request.Response(400, text="The client is gone")  # Nobody will see it.
-    if not isinstance(exception, Exception):  # The handler was cancelled.
+    if isinstance(exception, (CancelledError, GeneratorExit)):  # The handler was ended from outside.
         return request.Response(503, text="Service unavailable")
     log.error("%s %s failed", request.method, request.target, exc_info=exception)
     if request.app.debug:
@@ -208,13 +224,15 @@ class Application(RouteDecorators):
                  protocol_factory: Callable[..., Any] | None = None, debug: bool = False,
                  limits: Limits | None = None, timeouts: Timeouts | None = None) -> None:
         self.debug = debug
-        self.timeouts = _with_reaper_settings(timeouts or Timeouts(), reaper_settings or {})
-        self.protocol_factory = protocol_factory
+        self.timeouts = _with_reaper_settings(_bounds(timeouts, Timeouts), reaper_settings or {})
+        self.protocol_factory = protocol_factory and checked(protocol_factory, "protocol_factory", "app")
+        if log_request is True:
+            log_request = self.default_request_logger
         self.log_request: Callable[[Request], object] | None = (
-            self.default_request_logger if log_request is True else log_request or None)
+            checked(log_request, "log_request", "request") if log_request else None)
         self.request_type: type[Request] = type("Request", (backend.active().request,), {
             "__module__": __name__, "parse_multipart": self._parse_multipart})
-        self._limits = limits or Limits()
+        self._limits = _bounds(limits, Limits)
         self._router = Router()
         self._router.watch(self._forget)
         self._middleware: list[Callable[..., Any]] = []
@@ -243,21 +261,32 @@ class Application(RouteDecorators):
 
     def mount(self, prefix: str, inner: Router | Application) -> None:
         """Put the routes of a router or an application under a prefix, such as ``/api``."""
-        if not isinstance(inner, Application):
+        if isinstance(inner, Router):
             self._router.mount(prefix, inner)
             return
+        if not isinstance(inner, Application):
+            raise TypeError(f"mount takes a Router or an Application, not {inner!r}; "
+                            "app.route registers a handler")
         self._router.mount(prefix, inner.router, inner._middleware)
         self._startup.append(inner)
         self._shutdown.append(inner)
 
-    def middleware(self, function: Function) -> Function:
+    @overload
+    def middleware(self, function: Function) -> Function: ...
+
+    @overload
+    def middleware(self) -> Callable[[Function], Function]: ...
+
+    def middleware(self, function: Any = _LATER) -> Any:
         """Register ``function(request, handler)`` to surround every request; also a decorator.
 
         It answers with what ``handler(request)`` returns, or with something else.  The one
         registered first is outermost.  An async function awaits ``handler(request)``; any other
         gets a Response, or an awaitable of one, and returns it.
         """
-        self._middleware.append(_callable(function))
+        if function is _LATER:
+            return self.middleware
+        self._middleware.append(checked(function, "middleware", "request", "handler"))
         self._router.changed()
         return function
 
@@ -266,9 +295,12 @@ class Application(RouteDecorators):
 
         The first that was registered for a matching type is taken.  It may be async.
         """
-        if typ is not None:
-            issubclass(Exception, typ)  # Raises TypeError here, and not when there is an error to answer.
-        self._error_handlers.append((typ, _callable(handler)))
+        try:
+            issubclass(Exception, Exception if typ is None else typ)
+        except TypeError:
+            raise TypeError(f"an error handler is for a class of exceptions, such as RouteNotFoundException, "
+                            f"or HTTPError for all that have a status; not for {typ!r}") from None
+        self._error_handlers.append((typ, checked(handler, "an error handler", "request", "exception")))
 
     def extend_request(self, function: Callable[..., Any], *, name: str | None = None,
                        property: bool = False) -> None:  # noqa: A002 - the name of 2017
@@ -278,7 +310,9 @@ class Application(RouteDecorators):
             raise ValueError(f"{function!r} has no name of its own; give name=...")
         if hasattr(Request, name):
             raise ValueError(f"a request has something called {name} already")
-        extension: Any = _callable(function)
+        extension: Any = function
+        if not callable(function):
+            raise TypeError(f"an extension must be a function, not {function!r}")
         if property:
             extension = _property(function)
         elif not isinstance(function, FunctionType):
@@ -286,14 +320,30 @@ class Application(RouteDecorators):
             extension = _property(lambda request: MethodType(function, request))
         setattr(self.request_type, name, extension)
 
-    def on_startup(self, function: Function) -> Function:
+    @overload
+    def on_startup(self, function: Function) -> Function: ...
+
+    @overload
+    def on_startup(self) -> Callable[[Function], Function]: ...
+
+    def on_startup(self, function: Any = _LATER) -> Any:
         """Call ``function(app)``, sync or async, on the loop of each worker before it serves."""
-        self._startup.append(_callable(function))
+        if function is _LATER:
+            return self.on_startup
+        self._startup.append(checked(function, "a start-up hook", "app"))
         return function
 
-    def on_shutdown(self, function: Function) -> Function:
+    @overload
+    def on_shutdown(self, function: Function) -> Function: ...
+
+    @overload
+    def on_shutdown(self) -> Callable[[Function], Function]: ...
+
+    def on_shutdown(self, function: Any = _LATER) -> Any:
         """Call ``function(app)``, sync or async, after the last request; in reverse order."""
-        self._shutdown.append(_callable(function))
+        if function is _LATER:
+            return self.on_shutdown
+        self._shutdown.append(checked(function, "a shutdown hook", "app"))
         return function
 
     @property
@@ -302,7 +352,7 @@ class Application(RouteDecorators):
 
     @limits.setter
     def limits(self, limits: Limits) -> None:
-        self._limits = limits
+        self._limits = _bounds(limits, Limits)
         self._forget()
 
     # -- serving ------------------------------------------------------------------------------
@@ -410,18 +460,19 @@ class Application(RouteDecorators):
                         if typ is None or isinstance(error, typ)), self.default_error_handler)
         try:
             answer = handler(request, error)
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
             raise
         except BaseException as failure:
             return _error_handler_failed(request, error, failure)
         if isinstance(answer, Awaitable):
-            return self._awaited(request, error, answer)
-        return _response(request, error, answer)
+            return self._awaited(request, error, handler, answer)
+        return _response(request, error, handler, answer)
 
-    async def _awaited(self, request: Request, error: BaseException, answer: Awaitable[Any]) -> Response:
+    async def _awaited(self, request: Request, error: BaseException, handler: Callable[..., Any],
+                       answer: Awaitable[Any]) -> Response:
         """The answer of an error handler that is async."""
         try:
-            return _response(request, error, await answer)
+            return _response(request, error, handler, await answer)
         except Exception as failure:
             return _error_handler_failed(request, error, failure)
 
@@ -430,11 +481,24 @@ class Application(RouteDecorators):
         return parse_multipart(content, content_type, self._limits.form_fields)
 
 
-def _response(request: Request, error: BaseException, answer: Any) -> Response:
+def not_a_response(request: Request, answer: Any) -> TypeError:
+    """What to say of an answer that is no response: who gave it, as far as that is known."""
+    who = "middleware"
+    if request.route is not None:
+        who = f"the handler {describe(request.route.handler)}"
+        if request.destination.handler is not request.route.handler:
+            who += ", or middleware around it,"
+    if inspect.iscoroutine(answer):
+        return TypeError(f"{who} must return a Response, not a coroutine: "
+                         "what is async must be awaited, as in return await handler(request)")
+    return TypeError(f"{who} must return a Response, not {answer!r}")
+
+
+def _response(request: Request, error: BaseException, handler: Callable[..., Any], answer: Any) -> Response:
     """What an error handler returned, if it is a response."""
     if isinstance(answer, Response):
         return answer
-    failure = TypeError(f"an error handler must return a Response, not {answer!r}")
+    failure = TypeError(f"the error handler {describe(handler)} must return a Response, not {answer!r}")
     return _error_handler_failed(request, error, failure)
 
 
@@ -456,10 +520,14 @@ def _with_reaper_settings(timeouts: Timeouts, settings: Mapping[str, float]) -> 
     return dataclasses.replace(timeouts, **{REAPER_SETTINGS[name]: settings[name] for name in settings})
 
 
-def _callable(function: Function) -> Function:
-    if not callable(function):
-        raise TypeError(f"expected a function, not {function!r}")
-    return function
+def _bounds(given: Bounds | None, kind: type[Bounds]) -> Bounds:
+    """The bounds that were given, or the defaults."""
+    if given is None:
+        return kind()
+    if not isinstance(given, kind):
+        name = kind.__name__
+        raise TypeError(f"{name.lower()} must be {name}(...) with the bounds by name, not {given!r}")
+    return given
 
 
 def _hooks(app: Application, kind: str) -> list[Callable[..., Any]]:

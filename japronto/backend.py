@@ -1,13 +1,15 @@
 """Which implementation serves: the one place where that is chosen, and where both sides meet.
 
-``JAPRONTO_BACKEND`` names one; ``auto``, the default, takes the fastest that is there.  ``JAPRONTO_SIMD``
-names the instruction set of the fast one, in place of the best that the processor has.  A name that
-means nothing, or an implementation that is not there, is an error: nobody who asked for speed
-should find out from a graph that he did not get it.
+``JAPRONTO_BACKEND`` names one; ``auto``, the default, takes the fastest that is there, and never httptools,
+which is slower than the reference and is there to be compared with it.  ``JAPRONTO_SIMD`` names the
+instruction set of the fast one, in place of the best that the processor has.  A name that means nothing,
+or an implementation that is not there, is an error: nobody who asked for speed should find out from a
+graph that he did not get it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from japronto import messages, tasks
 from japronto.errors import UsageError
 from japronto.interfaces import Assemble, ContentMax, Lane, Target
 from japronto.limits import Limits
+from japronto.protocol import HTTPProtocol
 from japronto.pure import assembler, framing, parser, response
 from japronto.pure import connection as connections
 from japronto.pure.grammar import scan
@@ -31,11 +34,12 @@ class Backend(NamedTuple):
 
     name: str
     simd: str
-    """The instruction set that the parser uses; ``none`` for Python."""
+    """The instruction set that the parser uses; ``none`` where there is none to choose."""
     parser: connections.ParserFactory
     assemble: Assemble
     request: type[Request]
     response: type[response.Response]
+    protocol: type[HTTPProtocol]
     lane: Callable[..., Lane] | None
     """Makes the fast lane of a worker, of its application, its runner and its date; if there is one."""
 
@@ -43,11 +47,14 @@ class Backend(NamedTuple):
         return self.name if self.simd == "none" else f"{self.name} with {self.simd}"
 
 
-PURE: Final = Backend("pure", "none", parser.Parser, assembler.assemble, Request, response.Response, None)
+PURE: Final = Backend("pure", "none", parser.Parser, assembler.assemble, Request, response.Response,
+                       HTTPProtocol, None)
 
 VARIABLE: Final = "JAPRONTO_BACKEND"
 SIMD_VARIABLE: Final = "JAPRONTO_SIMD"
-NAMES: Final = ("auto", "accel", "pure")
+NAMES: Final = ("auto", "accel", "pure", "httptools")
+SLOW: Final = {"pure": "there is none in Python", "httptools": "httptools is none"}
+"""Why there is no instruction set to choose."""
 
 
 def active() -> Backend:
@@ -57,7 +64,9 @@ def active() -> Backend:
         raise UsageError(f"{VARIABLE} must be {' or '.join(NAMES)}; it is {name!r}")
     if name == "pure" and simd == "auto":
         return PURE
-    why_not = "there is none in Python" if name == "pure" else _why_not_accel()
+    if name == "httptools" and simd == "auto":
+        return _httptools()
+    why_not = SLOW.get(name) or _why_not_accel()
     if why_not is None:
         return _accel(simd)
     if simd != "auto":
@@ -69,11 +78,29 @@ def active() -> Backend:
 
 def every() -> list[Backend]:
     """All implementations that there are, at all instruction sets that this processor has."""
-    if _why_not_accel() is not None:
-        return [PURE]
-    from japronto.accel import scanner  # noqa: PLC0415
+    found = [PURE]
+    with contextlib.suppress(UsageError):
+        found.append(_httptools())
+    if _why_not_accel() is None:
+        from japronto.accel import scanner  # noqa: PLC0415
 
-    return [PURE, *map(_accel, scanner.levels())]
+        found += map(_accel, scanner.levels())
+    return found
+
+
+@functools.cache
+def _httptools() -> Backend:
+    """The reference, with the scanner of llhttp; raises UsageError if httptools is not installed."""
+    try:
+        from japronto.accel import llhttp  # noqa: PLC0415 - which needs what need not be installed
+    except ImportError as error:
+        raise UsageError(f"{VARIABLE} is httptools, which cannot be loaded ({error}); "
+                         "pip install 'japronto[httptools]'") from None
+
+    def make_parser(limits: Limits, content_max: ContentMax | None) -> parser.Parser:
+        return parser.Parser(limits, content_max, llhttp.make_scan(scan))
+
+    return PURE._replace(name="httptools", parser=make_parser)
 
 
 @functools.cache
@@ -102,7 +129,7 @@ def _accel(simd: str) -> Backend:
         return parser.Parser(limits, content_max, fast_scan)
 
     fast = _fast()
-    return Backend("accel", simd, make_parser, fast.assemble, fast.request, fast.response,
+    return Backend("accel", simd, make_parser, fast.assemble, fast.request, fast.response, fast.protocol,
                    functools.partial(fast.lane, level=scanner.LEVELS[simd]))
 
 
@@ -119,7 +146,8 @@ def _parts() -> dict[str, Any]:
     types: dict[str, Any] = {
         "head": messages.RequestHead, "target": Target, "request": Request,
         "response": response.Response, "headers": response.ResponseHeaders,
-        "connection": connections.Connection, "parser": parser.Parser, "driver": tasks.Driver}
+        "connection": connections.Connection, "parser": parser.Parser, "protocol": HTTPProtocol,
+        "driver": tasks.Driver}
     return {
         **{f"{name}_type": made for name, made in types.items()},
         "persistent_framing": messages.PERSISTENT,
@@ -127,6 +155,7 @@ def _parts() -> dict[str, Any]:
         "assemble": assembler.assemble,
         "plain_answer": assembler.plain_answer,
         "status_lines": assembler.status_lines(),
+        "content_type": response.content_type_of,
         "text_type": response.TEXT,
         "octets_type": response.OCTETS,
         "json_type": response.JSON,

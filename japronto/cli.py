@@ -31,13 +31,11 @@ USAGE = "japronto [options] module:app\n       japronto [options] demo"
 DESCRIPTION = "Serve an application, or the demonstration that is built in."
 EPILOG = """\
 A size may end in k, m or g for KiB, MiB or GiB. Behind every option stands an environment
-variable, JAPRONTO_IDLE_SECONDS behind --idle-seconds; the command line wins. JAPRONTO_BACKEND
-chooses the implementation: auto or pure.
+variable, JAPRONTO_IDLE_SECONDS behind --idle-seconds; the command line wins.
 Exit codes: 0 stopped when told to, 1 stopped by a second signal before it was done, 2 a wrong
 command, 3 the server could not start."""
 
 PREFIX = "JAPRONTO_"
-OTHER_VARIABLES = frozenset({"JAPRONTO_BACKEND", "JAPRONTO_SIMD"})
 
 ELSEWHERE: Final = {word: hint for hint, words in {
     "several workers need a later version of Japronto":
@@ -61,6 +59,9 @@ ELSEWHERE: Final = {word: hint for hint, words in {
     "name the application alone, such as japronto hello:app": "run serve start",
 }.items() for word in words.split()}
 """What other servers, or the Japronto of 2017, have: a hint for those who come from there."""
+
+SIMD_NAMES: Final = ("auto", "scalar", "sse4.2", "avx2")
+"""Those that there are; whether this processor has them, the backend says."""
 
 COUNT_MAX: Final = 2**31 - 1
 """What fits the C int of ``listen(2)``; no count makes sense beyond it."""
@@ -136,9 +137,13 @@ def _switch(text: str) -> bool:
 def _one_of(*words: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in words:
-            raise ValueError(f"must be one of {', '.join(words)}")
+            raise ValueError(f"must be {_or(words)}")
         return text
     return read
+
+
+def _or(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _host(text: str) -> str:
@@ -175,6 +180,10 @@ def _server_options() -> list[Option]:
         Option("uds", _path, "PATH", "Unix socket to listen on, in place of host and port", "serving"),
         option("backlog", _whole(1, COUNT_MAX), "COUNT", "most connections that wait to be accepted"),
         option("loop", _one_of("auto", "uvloop", "asyncio"), "NAME", "event loop: auto, uvloop or asyncio"),
+        Option("backend", _one_of(*backend.NAMES), "NAME",
+               f"implementation: {_or(backend.NAMES)} (default auto)", "serving"),
+        Option("simd", _one_of(*SIMD_NAMES), "NAME",
+               f"instructions that accel uses: {_or(SIMD_NAMES)} (default auto)", "serving"),
         Option("access_log", _switch, "", "print a line for each request", "serving"),
         Option("debug", _switch, "", "show tracebacks, also to clients: not for strangers", "serving"),
         Option("app_dir", _path, "DIRECTORY", "where modules are looked for first (default .)", "serving"),
@@ -293,7 +302,7 @@ def _choose_socket(values: dict[str, Any], said_by: dict[str, str]) -> None:
 
 def stray_variables(environ: Mapping[str, str]) -> list[str]:
     """A sentence for each variable that looks like a mistyped one, or like one of a later version."""
-    known = {option.variable for option in OPTIONS} | OTHER_VARIABLES
+    known = {option.variable for option in OPTIONS}
     sentences = []
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
@@ -312,6 +321,13 @@ def version(loop: str) -> str:
             f"({platform.python_implementation()}), backend {active}, loop {loop_name(loop)}")
 
 
+def _choose_backend(settings: Settings) -> None:
+    """Ask for the backend where ``backend.active`` looks, ahead of the program that may ask which it is."""
+    for name, variable in (("backend", backend.VARIABLE), ("simd", backend.SIMD_VARIABLE)):
+        if name in settings.values:
+            os.environ[variable] = settings.values[name]
+
+
 def application(settings: Settings) -> Application:
     """The application that the command names, with the bounds that were given put in place."""
     if not settings.target:
@@ -321,8 +337,13 @@ def application(settings: Settings) -> Application:
 
         app = demo.application()
     else:
-        app = load(settings.target, app_dir=settings.values.get("app_dir", "."),
-                   factory=settings.values.get("factory", False))
+        try:
+            app = load(settings.target, app_dir=settings.values.get("app_dir", "."),
+                       factory=settings.values.get("factory", False))
+        except StartError as error:
+            if settings.values.get("debug"):
+                raise
+            raise StartError(f"{error}; --debug shows the traceback") from error.__cause__
     app.limits = dataclasses.replace(app.limits, **settings.of(Limits))
     app.timeouts = dataclasses.replace(app.timeouts, **settings.of(Timeouts))
     app.debug = settings.values.get("debug", app.debug)
@@ -342,6 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         debug = settings.values.get("debug", False)
         for sentence in stray_variables(os.environ):
             _say(sentence)
+        _choose_backend(settings)
         if settings.version:
             print(version(settings.values.get("loop", "auto")))  # noqa: T201 - what was asked for
             return 0

@@ -19,12 +19,19 @@ class JaprontoError(Exception):
 
 
 class HTTPError(JaprontoError):
-    """A request that is answered with an error status; ``str()`` is the text that is shown."""
+    """A request that is answered with an error status; ``str()`` is the text that is shown.
+
+    The status is that of the class, unless one is given: ``HTTPError("I am a teapot", 418)``.
+    """
 
     status = 500
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, text: str = "", status: int | None = None) -> None:
+        super().__init__(text)
+        if status is not None:
+            if status not in range(400, 600):
+                raise ValueError(f"the status of an error is a number from 400 to 599, not {status!r}")
+            self.status = status
 
 
 class BadRequest(HTTPError):

@@ -185,7 +185,7 @@ came of that; and the Outcome."""
 class Lane(Protocol):
     """A shortcut in front of the general path; see design and csrc/lane_serve.c."""
 
-    def serve(self, connection: Connection, data: bytes) -> bytes | Handover | None:
+    def serve(self, connection: Connection, data: bytes, /) -> bytes | Handover | None:
         """Serve what is plain of ``data``, which an idle connection has received.
 
         Returns the octets to send when that was all of it, a Handover when it stopped earlier, and

@@ -21,8 +21,8 @@ from collections.abc import AsyncIterable, Awaitable, Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from japronto.errors import ResponseError
-from japronto.interfaces import Outcome
+from japronto.errors import DisconnectError
+from japronto.interfaces import Handover, Outcome
 from japronto.messages import Expects, Violation
 from japronto.pure.connection import Connection, Phase
 from japronto.pure.request import Request
@@ -79,30 +79,32 @@ class HTTPProtocol(asyncio.Protocol):
             self.drain()
 
     def data_received(self, data: bytes) -> None:
-        if self._lane is not None:
-            served = self._lane.serve(self.connection, data)
-            if type(served) is bytes:  # All of it was plain.
-                self._written += len(served)
-                self.transport.write(served)
-                return
-            if served is not None:
-                data = self._take_over(*served)
+        served = None if self._lane is None else self._lane.serve(self.connection, data)
+        if isinstance(served, bytes):  # All of it was plain.
+            self._written += len(served)
+            self.transport.write(served)
+        else:
+            self._carry_on(data, served)
+
+    def _carry_on(self, data: bytes, served: Handover | None) -> None:
+        """Go the general way, from where the fast lane has stopped, if it was there at all."""
+        if served is not None:
+            output, data, request, result, outcome = served
+            if output:
+                self._write([output])
+            if request is not None:
+                self.connection.adopt(request)
+                self._take_result(request, result, outcome)
         self.connection.receive(data)
         self._pump()
 
-    def _take_over(self, output: bytes, rest: bytes, request: Request | None, result: Any,
-                   outcome: int) -> bytes:
-        """Carry on where the fast lane has stopped; what it has not looked at is returned."""
-        if output:
-            self._write([output])
-        if request is None:
-            return rest
-        self.connection.adopt(request)
+    def _take_result(self, request: Request, result: Any, outcome: int) -> None:
+        """What came of the handler that the fast lane has called last."""
         match outcome:
             case Outcome.ANSWERED:
                 self._take_answer(request, result)
             case Outcome.RAISED:
-                self._take_answer(request, self.worker.app.failed(request, result))
+                self._take_answer(request, self._answer_to(request, result))
             case Outcome.WAITS:
                 coroutine, waits_for = result
                 self._take_task(self.worker.runner.adopt(coroutine, waits_for, request, self._handled))
@@ -110,7 +112,6 @@ class HTTPProtocol(asyncio.Protocol):
                 self._handled(request, result, None)
             case Outcome.BROKE:
                 self._handled(request, None, result)
-        return rest
 
     def eof_received(self) -> bool:
         self._reading = False
@@ -239,26 +240,41 @@ class HTTPProtocol(asyncio.Protocol):
         close = getattr(stream, "close", None)
         if close is not None:
             try:
-                close()
-            except Exception:
+                self.worker.runner.call(close)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
                 log.exception("Closing the content of a response failed")
 
     def finished(self, request: Request) -> None:
-        callbacks = request._done_callbacks or []
+        # Mostly they hold the request, which must not hold them.
+        callbacks, request._done_callbacks = request._done_callbacks or [], None
         if self.worker.app.log_request is not None and request.refusal is None:
             callbacks = [*callbacks, self.worker.app.log_request]
         for callback in callbacks:
             try:
-                callback(request)
-            except Exception:
+                self.worker.runner.call(callback, request)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
                 log.exception("A callback of %s %s failed", request.method, request.target)
 
     # -- moving things on -------------------------------------------------------------------------
 
     def _pump(self) -> None:
+        """Move on; should that fail, the connection must not be left to wait for ever."""
+        self._pumping = True
+        try:
+            self._move_on()
+        except Exception:
+            log.exception("Serving a connection failed")
+            self.abort()
+        finally:
+            self._pumping = False
+
+    def _move_on(self) -> None:
         """Start what may start and write what may leave, until nothing moves."""
         connection = self.connection
-        self._pumping = True
         while True:
             while (request := connection.next_request()) is not None:
                 self._handle(request)
@@ -270,7 +286,6 @@ class HTTPProtocol(asyncio.Protocol):
             if connection.stalled:
                 break
             connection.receive(b"")
-        self._pumping = False
         if connection.phase is not Phase.OPEN:
             self._end()
         elif connection.wants_reading is not self._reading:
@@ -334,17 +349,23 @@ class HTTPProtocol(asyncio.Protocol):
 
     def _handle(self, request: Request) -> None:
         try:
-            answer = request.destination.handler(request)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
-            answer = self.worker.app.failed(request, error)
+            answer = self.worker.runner.call(request.destination.handler, request)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # One request must not end the program; not even sys.exit().
+            answer = self._answer_to(request, error)
         self._take_answer(request, answer)
+
+    def _answer_to(self, request: Request, error: BaseException) -> Any:
+        """What the error handlers have to say, or an awaitable of it."""
+        return self.worker.runner.call(self.worker.app.failed, request, error)
 
     def _take_answer(self, request: Request, answer: Any) -> None:
         """A handler has returned something, in the call that started it."""
         if isinstance(answer, Response):
             try:
                 request.connection.respond(request, answer)
-            except ResponseError as error:
+            except Exception as error:  # mostly a ResponseError
                 self._fail(request, error)
         else:
             self._await(request, answer, self._handled)
@@ -373,13 +394,12 @@ class HTTPProtocol(asyncio.Protocol):
                     self.wake()
                     return
                 error = TypeError(f"a handler must return a Response, not {answer!r}")
-            except ResponseError as refused:
+            except Exception as refused:  # mostly a ResponseError
                 error = refused
         self._fail(request, error)
 
     def _fail(self, request: Request, error: BaseException) -> None:
-        answer = self.worker.app.failed(request, error)
-        self._await(request, answer, self._failed)
+        self._await(request, self._answer_to(request, error), self._failed)
 
     def _failed(self, request: Request, answer: Any, error: BaseException | None) -> None:
         """The error handlers have answered, or failed too."""
@@ -387,7 +407,9 @@ class HTTPProtocol(asyncio.Protocol):
             if error is not None or not isinstance(answer, Response):
                 raise error or TypeError(f"an error handler must return a Response, not {answer!r}")
             request.connection.respond(request, answer)
-        except (Exception, asyncio.CancelledError) as failure:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as failure:
             log.error("%s %s: the answer to an error could not be sent", request.method, request.target,
                       exc_info=failure)
             request.connection.respond(request, request.Response(500, text="Internal Server Error"))
@@ -417,17 +439,24 @@ class HTTPProtocol(asyncio.Protocol):
             else:
                 for piece in stream:
                     await self._send(piece)
-                    await asyncio.sleep(0)  # Others want their turn.
         finally:
             await _closed(stream)
 
     async def _send(self, piece: bytes) -> None:
+        """Send a piece, and wait: until there is room for the next, and for a turn of the loop at least.
+
+        The iterator may never wait by itself, and others want their turn, were it only to close.
+        """
+        if self.transport.is_closing():
+            raise DisconnectError("The connection was closed before all content was sent.")
         data = self.connection.send_piece(piece)
         if data:
             self._write([data])
         if self.connection.blocked:
             self._writable = self.worker.loop.create_future()
             await self._writable
+        else:
+            await asyncio.sleep(0)
 
     def _streamed(self, request: Request, _: None, error: BaseException | None) -> None:
         """All content has left, or no more will come."""
@@ -441,9 +470,12 @@ class HTTPProtocol(asyncio.Protocol):
             last = connection.end_stream()
             if last:
                 self._write([last])
-        except (Exception, asyncio.CancelledError) as failure:
-            log.error("%s %s: the content of the response ended early", request.method, request.target,
-                      exc_info=failure)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as failure:
+            if not (isinstance(failure, DisconnectError) and self.transport.is_closing()):
+                log.error("%s %s: the content of the response ended early", request.method, request.target,
+                          exc_info=failure)
             if connection.abort_stream():
                 # Only a reset tells the client that this was not the end.
                 sock = self.transport.get_extra_info("socket")

@@ -32,6 +32,8 @@ without placeholders); a :class:`Router` tells when it changed.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypedDict, TypeVar, Unpack
@@ -126,6 +128,37 @@ def _placeholder(text: str, pattern: str) -> tuple[str, str]:
     return name, kind or "str"
 
 
+# -- Functions that are registered -----------------------------------------------------------
+
+def describe(function: Callable[..., Any]) -> str:
+    """Which function that is: its module and its name, where it has one."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__qualname__", None)
+    module = getattr(function, "__module__", None)
+    return f"{module}.{name}" if module and name else repr(function)
+
+
+def checked(function: HandlerType, what: str, *arguments: str) -> HandlerType:
+    """The function itself, if it can be called with these positional arguments; else raises TypeError.
+
+    ``what`` names it in the message.  Where Python does not know what it takes, it is believed.
+    """
+    if not callable(function):
+        raise TypeError(f"{what} must be a function, not {function!r}")
+    try:
+        # Of a decorated function, what the decorator made of it counts.
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return function
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise TypeError(f"{what} is called with ({', '.join(arguments)}), which "
+                        f"{describe(function)}{signature} does not take: {error}") from None
+    return function
+
+
 # -- Routes ----------------------------------------------------------------------------------
 
 class RouteOptions(TypedDict, total=False):
@@ -149,12 +182,10 @@ class Route:
                  stream: bool = False, content_bytes: int | None = None) -> None:
         self.segments = parse(pattern)
         self.pattern = pattern
-        self.handler = handler
+        self.handler = checked(handler, f"the handler of {pattern}", "request")
         self.methods = _checked_methods(methods)
         self.stream = stream
         self.content_bytes = content_bytes
-        if not callable(handler):
-            raise TypeError(f"the handler of {pattern} must be callable, not {handler!r}")
         if content_bytes is not None and content_bytes < 0:
             raise ValueError(f"content_bytes must not be negative, as it is for {pattern}")
         if pattern[:1] not in ("", "/") and pattern != "*" and self.methods != {"CONNECT"}:
@@ -269,6 +300,9 @@ class Router(RouteDecorators):
         They stand at this place of the order.  ``/`` in it is ``prefix/`` then, and an empty
         pattern is the prefix itself.  ``request.route`` has the whole pattern.
         """
+        if not isinstance(router, Router):
+            raise TypeError(f"a router mounts another Router, not {router!r}; "
+                            "app.mount takes an Application too")
         prefix = prefix.removesuffix("/")
         if any(segment.name is not None for segment in parse(prefix)):
             raise ValueError(f"A prefix cannot have placeholders: {prefix}")

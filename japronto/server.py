@@ -133,7 +133,7 @@ class Worker:
         if self.app.protocol_factory is not None:
             made: asyncio.BaseProtocol = self.app.protocol_factory(self.app)
             return made
-        return HTTPProtocol(self)
+        return self.backend.protocol(self)
 
     def start(self) -> None:
         """Begin to keep time."""

@@ -10,8 +10,13 @@ real ``asyncio.Task`` that is kept for the purpose and for that moment is the cu
   task, which can be cancelled, and the next coroutine gets a new driver.
 
 A driver that has served one coroutine must look new to the next.  It is thrown away when the
-coroutine has set a context variable, asked for its cancellation, or kept a reference to the task
-(some libraries keep data by task).
+coroutine has set a context variable, named the task, asked for its cancellation or to be called when
+it is done, or kept a reference to it (some libraries keep data by task).
+
+Nothing that is run here finds a context variable that another has set.  What all of them find is what
+was set where the runner was made.  Plain functions that belong to a request are *called* with a
+context of their own, for the same reason: that of the loop's callbacks would be shared by all requests
+of a connection.
 """
 
 from __future__ import annotations
@@ -24,22 +29,38 @@ from asyncio import CancelledError
 from asyncio import _enter_task as enter_task
 from asyncio import _leave_task as leave_task
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 __all__ = ["CancelledError", "Done", "Driver", "Runner", "enter_task", "leave_task"]
 
 Done: TypeAlias = Callable[[Any, Any, BaseException | None], None]
 """Called with what was given to ``run``, the result, and the exception if there was one."""
 
+Result = TypeVar("Result")
+
 _NOTHING: Final = object()
 
 
 class Runner:
-    """Runs coroutines on one event loop."""
+    """Runs coroutines, and what belongs to them, on one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.pristine = contextvars.copy_context()
+        """What all that is run begins with a copy of; never entered itself."""
+        self._context: contextvars.Context | None = self.pristine.copy()  # for call(), None while in use
         self._driver: Driver | None = None
+
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call a plain function with a context of its own."""
+        context, self._context = self._context, None
+        if context is None:
+            context = self.pristine.copy()
+        try:
+            return context.run(function, *arguments)
+        finally:
+            if not _differ(context, self.pristine):
+                self._context = context
 
     def run(self, coroutine: Coroutine[Any, Any, Any], given: Any, done: Done) -> asyncio.Task[None] | None:
         """Start a coroutine; ``done(given, result, error)`` is called once it is over.
@@ -66,7 +87,7 @@ class Runner:
         except BaseException as error:
             leave_task(self.loop, task)
             self.close()
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            if isinstance(error, KeyboardInterrupt):
                 raise
             done(given, None, error)
             return None
@@ -75,22 +96,30 @@ class Runner:
 
     def driver(self) -> Driver:
         """The driver of the next coroutine; the fast lane borrows it to take first steps by itself."""
-        if self._driver is None or self._driver.over:
-            self._driver = Driver(self.loop)
+        if self._driver is None or self._driver.over or self._driver.task.cancelling():
+            self._driver = Driver(self.loop, self.pristine)
         return self._driver
 
     def adopt(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, given: Any,
               done: Done) -> asyncio.Task[None]:
         """Carry on with a coroutine that has taken its first step with ``driver()``, and waits."""
-        driver, self._driver = self.driver(), None
+        driver, self._driver = self._driver or self.driver(), None
         driver.adopt(coroutine, waits_for, given, done)
         return driver.task
 
     def close(self) -> None:
         """Throw the idle driver away."""
-        if self._driver is not None and not self._driver.over:
-            self._driver.task.cancel()
+        if self._driver is not None:
+            self._driver.end()
         self._driver = None
+
+
+def _differ(context: contextvars.Context, other: contextvars.Context) -> bool:
+    """Whether a variable has another value in one than in the other, so far as that can be said."""
+    try:
+        return context != other
+    except Exception:  # There are values that cannot be compared.
+        return True
 
 
 class Driver(Coroutine[Any, Any, None]):
@@ -100,19 +129,20 @@ class Driver(Coroutine[Any, Any, None]):
     and would forget what it has adopted.
     """
 
-    __slots__ = ("_adopted", "_coroutine", "_done", "_given", "_references", "_snapshot", "_waits_for",
-                 "_weak_references", "context", "over", "task")
+    __slots__ = ("_adopted", "_coroutine", "_done", "_given", "_name", "_references", "_snapshot",
+                 "_waits_for", "_weak_references", "context", "over", "task")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pristine: contextvars.Context) -> None:
         self.over = False
-        self.context = contextvars.copy_context()
+        self.context = pristine.copy()
         self._adopted: asyncio.Future[None] = loop.create_future()
         self._coroutine: Coroutine[Any, Any, Any] | None = None
         self._waits_for: Any = None
         self._given: Any = None
         self._done: Done | None = None
         self.task: asyncio.Task[None] = asyncio.Task(self, loop=loop, context=self.context)
-        self._snapshot = self.context.copy()
+        self._snapshot = pristine
+        self._name = self.task.get_name()
         self._references = sys.getrefcount(self.task)
         self._weak_references = weakref.getweakrefcount(self.task)
 
@@ -121,15 +151,29 @@ class Driver(Coroutine[Any, Any, None]):
         task = self.task
         return (sys.getrefcount(task) > self._references + 2  # the variables here, and in run()
                 or weakref.getweakrefcount(task) > self._weak_references
-                or self.context != self._snapshot or task.cancelling() > 0)
+                or _differ(self.context, self._snapshot) or task.cancelling() > 0
+                or bool(task._callbacks) or task.get_name() is not self._name)
 
     def adopt(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, given: Any, done: Done) -> None:
         """Carry on with a coroutine that waits."""
         self._coroutine, self._waits_for, self._given, self._done = coroutine, waits_for, given, done
-        self._adopted.set_result(None)
+        self._wake()
+
+    def end(self) -> None:
+        """Nothing will be adopted: the task is done, with nothing."""
+        if not self.over:
+            self._let_go()
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let the task take a step.  If it was cancelled, it will do so by itself."""
+        if not self._adopted.done():
+            self._adopted.set_result(None)
 
     def send(self, value: Any) -> Any:
         """What the task waits for next; called by the task."""
+        if self.over:
+            raise StopIteration
         if self._coroutine is None:
             self._adopted._asyncio_future_blocking = True
             return self._adopted
@@ -142,7 +186,8 @@ class Driver(Coroutine[Any, Any, None]):
         """Called by the task when what it waits for fails, or when it is cancelled."""
         try:
             if self._coroutine is None:
-                self._let_go()
+                if not self.over:
+                    self._let_go()
                 raise error
             self._waits_for = _NOTHING
             return self._step(self._coroutine.throw, error)
@@ -154,7 +199,7 @@ class Driver(Coroutine[Any, Any, None]):
             return step(argument)
         except StopIteration as stop:
             result, error = stop.value, None
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
             raise
         except BaseException as raised:
             result, error = None, raised

@@ -29,7 +29,8 @@ from dataclasses import dataclass
 from email.message import Message
 from http.cookies import Morsel, SimpleCookie
 from itertools import chain
-from typing import Any, ClassVar, Final, TypeAlias, TypedDict, TypeVar, Unpack
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Final, TypeAlias, TypedDict, TypeVar, Unpack
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
@@ -38,6 +39,7 @@ from japronto.forms import File
 from japronto.pure.chunked import LAST_CHUNK, encode_chunk
 from japronto.pure.grammar import FIELD_LINE
 from japronto.pure.request import FORM, MULTIPART, Headers
+from japronto.pure.response import OCTETS
 from japronto.server import Worker
 
 __all__ = ["BrokenResponse", "Client", "File", "TestResponse"]
@@ -46,6 +48,8 @@ Pairs: TypeAlias = Mapping[str, Any] | Iterable[tuple[str, Any]]
 Fields: TypeAlias = list[tuple[str, Any]]
 Cookies: TypeAlias = Mapping[str, str | Morsel[str]]
 Content: TypeAlias = bytes | Iterable[bytes]
+FileLike: TypeAlias = File | bytes | tuple[str, bytes] | tuple[str, bytes, str] | BinaryIO
+Files: TypeAlias = Mapping[str, FileLike] | Iterable[tuple[str, FileLike]]
 Result = TypeVar("Result")
 
 READ_BYTES: Final = 64 * 1024
@@ -100,7 +104,7 @@ class RequestOptions(TypedDict, total=False):
     body: Content | None
     json: Any
     form: Pairs | None
-    files: Mapping[str, File] | None
+    files: Files | None
 
 
 class Client:
@@ -119,7 +123,7 @@ class Client:
 
     def request(self, method: str, target: str, *, query: Pairs = (), headers: Pairs = (),
                 cookies: Cookies | None = None, body: Content | None = None, json: Any = None,
-                form: Pairs | None = None, files: Mapping[str, File] | None = None) -> TestResponse:
+                form: Pairs | None = None, files: Files | None = None) -> TestResponse:
         """Send a request and return the answer.
 
         ``target``   what cannot stand in one, such as a space or a letter with an accent, is
@@ -129,6 +133,8 @@ class Client:
         ``body``     content as bytes, or as an iterable of bytes that is sent in chunks
         ``json``     content as JSON
         ``form``     content as an HTML form sends it: multipart/form-data when there are ``files``
+        ``files``    by the names of their fields, each as bytes, ``(name, bytes)``, ``(name, bytes,
+                     media type)``, a ``File``, or a file that is open for reading bytes
         """
         if query := _pairs(query):
             target += ("&" if "?" in target else "?") + urlencode(query)
@@ -395,14 +401,14 @@ def _request(method: str, target: str, own: Fields, given: Fields,
 
 
 def _content(body: Content | None, json: Any, form: Pairs | None,
-             files: Mapping[str, File] | None) -> tuple[Content | None, str | None]:
+             files: Files | None) -> tuple[Content | None, str | None]:
     """The content of a request, and its media type as far as it is known."""
     if (body is not None) + (json is not None) + (form is not None or files is not None) > 1:
         raise ValueError("give body, json, or form and files, and only one of them")
     if json is not None:
         return json_module.dumps(json).encode(), "application/json"
     if files is not None:
-        return _multipart(_pairs(form or ()), files)
+        return _multipart(_pairs(form or ()), [(field, _file(field, file)) for field, file in _pairs(files)])
     if form is not None:
         return urlencode(_pairs(form)).encode(), FORM
     if isinstance(body, (bytearray, memoryview)):
@@ -421,11 +427,30 @@ def _content_fields(content: Content | None, media_type: str | None) -> Iterator
         yield "Transfer-Encoding", "chunked"
 
 
-def _multipart(fields: Fields, files: Mapping[str, File]) -> tuple[bytes, str]:
+def _file(field: str, given: FileLike) -> File:
+    """A file of a form; one without a name of its own has that of its field."""
+    octets = OCTETS.decode()
+    match given:
+        case File():
+            return given
+        case bytes():
+            return File(octets, given, field)
+        case (str(name), bytes(body)):
+            return File(octets, body, name)
+        case (str(name), bytes(body), str(kind)):
+            return File(kind, body, name)
+    read, path = getattr(given, "read", None), getattr(given, "name", None)
+    if read is not None and isinstance(body := read(), bytes):
+        return File(octets, body, Path(path).name if isinstance(path, str) else field)
+    raise TypeError(f"the file {field} must be bytes, (name, bytes), (name, bytes, media type), a File, or a "
+                    f"file that is open for reading bytes; it is {given!r}")
+
+
+def _multipart(fields: Fields, files: Iterable[tuple[str, File]]) -> tuple[bytes, str]:
     """Fields and files in the form of RFC 7578."""
     boundary = uuid4().hex
     parts = [(f'name="{_escaped(name)}"', str(value).encode()) for name, value in fields]
-    for name, file in files.items():
+    for name, file in files:
         names = f'name="{_escaped(name)}"; filename="{_escaped(file.name)}"'
         parts.append((f"{names}\r\nContent-Type: {file.type}", file.body))
     content = b"".join(

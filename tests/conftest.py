@@ -11,7 +11,8 @@ from japronto.backend import SIMD_VARIABLE, VARIABLE, Backend, active
 LEVELS = ("scalar", "sse4.2", "avx2") if platform.machine() == "x86_64" else ("scalar",)
 """The instruction sets that there must be a scanner for."""
 
-BACKENDS = {"pure": ("pure", "auto")} | {f"accel-{level}": ("accel", level) for level in LEVELS}
+BACKENDS = {"pure": ("pure", "auto"), "httptools": ("httptools", "auto")} | {
+    f"accel-{level}": ("accel", level) for level in LEVELS}
 """The backends that must be there, and what chooses them.  One that is named here and cannot be had
 fails; nothing is skipped.  ``conformance/test_backend.py`` fails when ``japronto.backend`` has one
 that is not named."""

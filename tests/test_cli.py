@@ -70,6 +70,7 @@ def test_nothing_given_is_nothing_set() -> None:
     (["--uds", "/tmp/a socket"], {"uds": "/tmp/a socket"}),
     (["--backlog", "1"], {"backlog": 1}),
     (["--loop", "asyncio"], {"loop": "asyncio"}),
+    (["--backend", "pure", "--simd", "auto"], {"backend": "pure", "simd": "auto"}),
     (["--debug", "--access-log", "--factory"], {"debug": True, "access_log": True, "factory": True}),
     (["--no-debug"], {"debug": False}),
     (["--port", "1", "--port", "2"], {"port": 2}),
@@ -173,7 +174,7 @@ def test_a_unix_socket_and_an_address_exclude_each_other() -> None:
     (["--port", "--debug"], "--port needs a value; japronto --help tells which"),
     (["--backlog", "0"], "--backlog must be a whole number from 1 to 2147483647; it is '0'"),
     (["--fields", "1.5"], "--fields must be a whole number from 1 to 2147483647; it is '1.5'"),
-    (["--loop", "trio"], "--loop must be one of auto, uvloop, asyncio; it is 'trio'"),
+    (["--loop", "trio"], "--loop must be auto, uvloop or asyncio; it is 'trio'"),
     (["--host", "localhost:9000"],
      "--host must be an address alone; add --port 9000 for the port; it is 'localhost:9000'"),
     (["--host", "[::1]:9000"],
@@ -245,10 +246,42 @@ def test_help() -> None:
     assert done.out.startswith("usage: japronto [options] module:app\n")
 
 
+def test_the_backend_is_chosen() -> None:
+    """The command line wins, as for every other option."""
+    for arguments, environment, name in [
+            (["--backend", "pure"], {}, "pure"),
+            (["--backend", "accel", "--simd", "scalar"], {}, "accel with scalar"),
+            ([], {"SIMD": "scalar"}, "accel with scalar"),
+            (["--backend=pure"], {"BACKEND": "accel"}, "pure"),
+            (["--backend=auto"], {"BACKEND": "pure", "SIMD": "scalar"}, "accel with scalar")]:
+        variables = {f"JAPRONTO_{name}": text for name, text in environment.items()}
+        done = japronto(Path("/"), "--version", *arguments, **variables)
+        assert (done.code, done.error) == (0, "")
+        assert f", backend {name}, " in done.out
+
+
+def test_the_program_finds_the_backend_that_was_chosen(directory: Path) -> None:
+    """An application, and what it takes from Japronto, are made by the backend when it is imported."""
+    (directory / "telling.py").write_text("from japronto import Response, backend\nraise OSError("
+                                          "backend.active().name, Response is backend.PURE.response)")
+    done = japronto(directory, "telling:app", "--backend", "pure", JAPRONTO_BACKEND="accel")
+    assert "OSError: [Errno pure] True" in done.error
+
+
 def test_a_backend_that_does_not_exist(directory: Path) -> None:
+    sentence = "must be auto, accel, pure or httptools; it is 'fast'"
     for arguments in (["--version"], ["hello:app", "--port", "0"]):
+        assert refused(japronto(directory, *arguments, "--backend", "fast"), 2) == f"--backend {sentence}"
         assert refused(japronto(directory, *arguments, JAPRONTO_BACKEND="fast"), 2) == (
-            "JAPRONTO_BACKEND must be auto or accel or pure; it is 'fast'")
+            f"the environment variable JAPRONTO_BACKEND {sentence}")
+        assert refused(japronto(directory, *arguments, "--simd", "neon"), 2) == (
+            "--simd must be auto, scalar, sse4.2 or avx2; it is 'neon'")
+
+
+def test_a_backend_that_cannot_be_had(directory: Path) -> None:
+    for arguments in (["--version"], ["hello:app", "--port", "0"]):
+        done = japronto(directory, *arguments, "--backend", "pure", "--simd", "scalar")
+        assert refused(done, 2).startswith("JAPRONTO_SIMD chooses among fast parts, and there is none")
 
 
 WITHOUT_UVLOOP = """
@@ -471,6 +504,8 @@ def cases() -> list[tuple[str, int, str]]:
 
 @pytest.mark.parametrize(("arguments", "code", "sentence"), cases())
 def test_what_cannot_be_served(programs: Path, arguments: str, code: int, sentence: str) -> None:
+    if code == 3 and not sentence.startswith("a start-up hook"):  # The program's own code was at fault.
+        sentence += "; --debug shows the traceback"
     assert refused(japronto(programs, *arguments.split()), code) == sentence.replace("PLACE", str(programs))
 
 
@@ -489,6 +524,7 @@ def test_debug_shows_the_users_part_of_the_traceback(programs: Path) -> None:
     assert done.error.startswith("Traceback (most recent call last):\n"
                                  f'  File "{programs}/failing.py", line 6, in <module>\n')
     assert "ZeroDivisionError: division by zero\njapronto: failing cannot be imported" in done.error
+    assert "--debug" not in done.error
 
 
 def test_debug_shows_the_traceback_of_a_start_up_hook(programs: Path) -> None:

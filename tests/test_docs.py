@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import io
 import re
+import types
 from contextlib import redirect_stdout
 from typing import Any, NamedTuple
 
@@ -13,6 +15,8 @@ from command import ROOT
 
 import japronto
 from japronto import Application, Limits, Request, Timeouts
+from japronto.backend import Backend
+from japronto.server import ServerConfig
 from japronto.testing import Client, TestResponse
 
 PATH = ROOT / "docs" / "handlers.md"
@@ -114,7 +118,25 @@ def test_the_hooks_are_a_pair(program: dict[str, Any]) -> None:
     assert not hasattr(program["app"], "users")
 
 
+def test_json_by_another_encoder(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The assignment of the page counts on every backend."""
+    assignment, = re.findall(r"`(Response\.encode_json = [^`]*)`", TEXT)
+    before = backend.response.encode_json
+    monkeypatch.setattr(backend.response, "encode_json", staticmethod(before))  # So that it is put back.
+    exec(assignment, {"Response": japronto.Response, "orjson": types.SimpleNamespace(dumps="<{}>".format)})
+    app = Application()
+    app.get("/")(lambda request: request.Response(json=[1]))
+    app.get("/own")(lambda request: japronto.Response(json=[2]))
+    assert [Client(app).get(path).text for path in ("/", "/own")] == ["<[1]>", "<[2]>"]
+
+
 # The names that the text gives
+
+def test_the_addresses_that_are_named() -> None:
+    host = inspect.signature(Application.run).parameters["host"].default
+    assert f"`app.run()` on {host}" in TEXT
+    assert f"the command on {ServerConfig().host}" in TEXT
+
 
 INTERNAL = {"awaits_content", "boundary", "common", "connection", "content", "destination", "head",
             "parse_multipart", "persistent", "refusal", "response", "stage", "streams", "wants_continue"}

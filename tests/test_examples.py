@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import hashlib
 import http.client
+import inspect
 import runpy
 import shlex
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import ROOT, WAIT_SECONDS, serving, start, until
+from command import ROOT, WAIT_SECONDS, japronto, serving, start, until
 
 from japronto import Application, Timeouts
 from japronto.testing import Client, File, TestResponse
@@ -30,7 +31,13 @@ class Program:
 
     def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         runs: list[tuple[Application, dict[str, Any]]] = []
-        monkeypatch.setattr(Application, "run", lambda app, **options: runs.append((app, options)))
+        signature = inspect.signature(Application.run)
+
+        def run(*arguments: Any, **options: Any) -> None:
+            given = signature.bind(*arguments, **options).arguments
+            runs.append((given.pop("self"), given))
+
+        monkeypatch.setattr(Application, "run", run)
         path = EXAMPLES / f"{name}.py"
         self.names = runpy.run_path(str(path), run_name="__main__")
         self.documentation = self.names["__doc__"]
@@ -65,6 +72,12 @@ def test_each_says_how_to_run_it(number: int, name: str, monkeypatch: pytest.Mon
     assert response.body
 
 
+@pytest.mark.parametrize("name", TOPICS)
+def test_none_shows_tracebacks_to_strangers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = Program(name, monkeypatch).options
+    assert options.get("host") == "127.0.0.1" or not options.get("debug")
+
+
 def curl(client: Client, line: str) -> TestResponse:
     """What curl would get, for as much of curl as the examples use."""
     parser = argparse.ArgumentParser("curl")
@@ -95,7 +108,7 @@ def curl(client: Client, line: str) -> TestResponse:
 
 def test_hello(client: Client, program: Program) -> None:
     assert client.get("/").text == "Hello world!"
-    assert program.options == {"debug": True}
+    assert program.options == {"host": "127.0.0.1", "debug": True}
 
 
 def ask(port: int) -> tuple[int, bytes]:
@@ -126,7 +139,7 @@ def test_hello_as_a_program(tmp_path: Path) -> None:
     with start(tmp_path, ON_ANY_PORT, str(EXAMPLES / "hello.py"),
                python=(sys.executable, "-W", "error", "-c")) as process:
         until(lambda: "listening" in errors.read_text(), process)
-        port = int(errors.read_text().partition("http://0.0.0.0:")[2].split()[0])
+        port = int(errors.read_text().partition("http://127.0.0.1:")[2].split()[0])
         assert ask(port) == (200, b"Hello world!")
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_SECONDS) == 0
@@ -271,6 +284,19 @@ def test_templates(client: Client) -> None:
     assert "<dt>X-Mark</dt><dd>&lt;i&gt;</dd>" in page.text
     assert "<h1>Hello world!</h1>" in client.get("/").text
     assert client.get("/plain").text == "<h1>Some HTML!</h1>"
+
+
+WITHOUT_JINJA = """\
+import runpy, sys
+sys.modules["jinja2"] = None
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+def test_templates_without_jinja(tmp_path: Path) -> None:
+    done = japronto(tmp_path, str(EXAMPLES / "templates.py"),
+                    python=(sys.executable, "-W", "error", "-c", WITHOUT_JINJA))
+    assert done == (1, "", "This example needs Jinja, which is not installed: pip install jinja2\n")
 
 
 def test_streaming(client: Client) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import http.client
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 from command import ROOT, serving
+
+from japronto import Application
+from japronto.server import ServerConfig
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INSTALL = "python3.11 -m venv .venv && .venv/bin/pip install -q "
@@ -27,6 +31,17 @@ def test_ci_runs_the_command_that_the_readme_gives() -> None:
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     command = next(block.rstrip("\n") for block in blocks("sh") if "pytest" in block)
     assert lines[-1] == command
+
+
+def test_every_command_is_one_that_the_first_has_installed() -> None:
+    others = [block for block in blocks("sh") if not block.startswith(INSTALL)]
+    assert others == [".venv/bin/japronto hello:app\n", ".venv/bin/japronto --help\n"]
+
+
+def test_the_addresses_that_are_named() -> None:
+    host = inspect.signature(Application.run).parameters["host"].default
+    assert f"It listens on {ServerConfig().host}" in README
+    assert f"with `--host {host}`, on all addresses. `app.run()` in a\nprogram does so" in README
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([\w./-]+)\)", README))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ from japronto.routing import (
     Router,
     Segment,
     choose,
+    describe,
     parse,
 )
 
@@ -197,6 +199,76 @@ def test_the_general_decorator() -> None:
 def test_a_decorator_without_its_brackets() -> None:
     with pytest.raises(TypeError, match="pattern is a str"):
         Router().get(handler)  # type: ignore[arg-type]
+
+
+# What handlers take
+
+class Page:
+    """Handlers of all kinds."""
+
+    def __init__(self, request: Any = None) -> None:
+        self.request = request
+
+    def __call__(self, request: Any) -> Any:
+        return request
+
+    def method(self, request: Any, page: int = 1) -> Any:
+        return request
+
+    @staticmethod
+    def none() -> None:
+        return None
+
+
+def passes_a_user(function: Callable[..., Any]) -> Callable[[Any], Any]:
+    @functools.wraps(function)
+    def wrapper(request: Any) -> Any:
+        return function(request, "ida")
+
+    return wrapper
+
+
+def passes_anything(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*arguments: Any, **options: Any) -> Any:
+        return function(*arguments, **options)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("function", [
+    handler, Page, Page(), Page().method, lambda *arguments: None, lambda anything, /: None, print,
+    functools.partial(lambda name, request: None, "ida"),
+    functools.partial(lambda request, name: None, name="ida"),
+    passes_a_user(lambda request, user: None),
+    passes_anything(lambda: None),
+    dict.fromkeys, type,  # whose parameters Python knows, or does not
+])
+def test_what_can_be_a_handler(function: Callable[..., Any]) -> None:
+    assert Route("/", function).handler is function
+
+
+@pytest.mark.parametrize(("function", "end"), [
+    (lambda: None, "<lambda>() does not take: too many positional arguments"),
+    (lambda request, it: None, "<lambda>(request, it) does not take: missing a required argument: 'it'"),
+    (lambda *, request: None, "<lambda>(*, request) does not take: too many positional arguments"),
+    (functools.partial(lambda request: None, 1), "<lambda>() does not take: too many positional arguments"),
+    (Page.none, "Page.none() -> 'None' does not take: too many positional arguments"),
+])
+def test_what_cannot_be_a_handler(function: Callable[..., Any], end: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        Route("/x/{name}", function)
+    assert str(raised.value) == (
+        f"the handler of /x/{{name}} is called with (request), which {__name__}.{end}")
+
+
+@pytest.mark.parametrize(("function", "name"), [
+    (handler, f"{__name__}.handler"), (Page().method, f"{__name__}.Page.method"), (Page, f"{__name__}.Page"),
+    (functools.partial(functools.partial(handler)), f"{__name__}.handler"),
+    (passes_a_user(handler), f"{__name__}.handler"), (print, "builtins.print"), ("x".join, "<built-in"),
+])
+def test_how_functions_are_described(function: Callable[..., Any], name: str) -> None:
+    assert describe(function).startswith(name)
 
 
 # Matching

@@ -9,10 +9,13 @@ import asyncio
 import contextlib
 import contextvars
 import errno
+import gc
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -69,6 +72,16 @@ async def ask(server: Server, target: str = "/") -> str:
 
 async def content(server: Server, target: str = "/") -> str:
     return (await ask(server, target)).partition("\r\n\r\n")[2]
+
+
+async def pipelined(server: Server, *targets: str) -> str:
+    """All that comes back on one connection, for requests that the fast lane may take."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write("".join(f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n" for target in targets).encode())
+    writer.write_eof()
+    received = (await reader.read()).decode()
+    writer.close()
+    return received
 
 
 async def refuses(port: int | None) -> bool:
@@ -227,6 +240,172 @@ def test_handlers_do_not_run_in_the_task_that_started_the_server(run: Run) -> No
         await server.close()
         assert ticks > before
         ticking.cancel()
+    run(main())
+
+
+def sets_who(value: str, seen: list[str]) -> None:
+    seen.append(WHO.get())
+    WHO.set(value)
+
+
+def test_no_context_leaks_from_request_to_request(run: Run) -> None:
+    """On one connection and the next, whoever sets a variable: none of them finds it set."""
+    async def main() -> None:
+        app, seen = Application(), list[str]()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            sets_who("stream", seen)
+            yield b"x"
+
+        @app.get("/sync")
+        def plain(request: Request) -> Response:
+            sets_who("sync", seen)
+            request.add_done_callback(lambda request: sets_who("callback", seen))
+            return Response(text="sync")
+
+        @app.get("/async")
+        async def asynchronous(request: Request) -> Response:
+            sets_who("async", seen)
+            raise LookupError
+
+        @app.get("/waits")
+        async def waits(request: Request) -> Response:
+            sets_who("waits", seen)
+            await asyncio.sleep(0)
+            return Response(body=pieces())
+
+        @app.on_startup
+        def up(app: Application) -> None:
+            WHO.set("start-up")
+
+        def failed(request: Request, error: Exception) -> Response:
+            sets_who("failed", seen)
+            return Response(text="failed")
+
+        app.add_error_handler(LookupError, failed)
+        WHO.set("outside")
+        server = await app.start_server(port=0)
+        server.worker.lane = None  # It is held to the same by tests of its own.
+        WHO.set("later")
+        for _ in range(2):
+            await pipelined(server, *["/sync", "/async", "/waits"] * 2)
+        await server.close()
+        assert seen == ["outside"] * 24
+    run(main())
+
+
+def test_a_context_is_the_handlers_alone(run: Run) -> None:
+    """What waits sees what it has set, whatever others do meanwhile."""
+    async def main() -> None:
+        app = Application()
+
+        @app.get("/{name}")
+        async def waits(request: Request) -> Response:
+            WHO.set(request.match_dict["name"])
+            for _ in range(5):
+                await asyncio.sleep(0)
+            return Response(text=WHO.get())
+
+        async with await app.start_server(port=0) as server:
+            names = [f"/{number}" for number in range(5)]
+            assert await asyncio.gather(*[content(server, name) for name in names]) == list("01234")
+    run(main())
+
+
+def test_what_a_handler_does_to_its_task_is_for_that_task_alone(run: Run) -> None:
+    """Also when it does not wait, and its driver serves the next one."""
+    async def main() -> None:
+        app, names, ended = Application(), list[str](), list[bool]()
+
+        @app.get("/")
+        async def handler(request: Request) -> Response:
+            task = asyncio.current_task()
+            assert task is not None
+            names.append(task.get_name())
+            if len(names) % 2:
+                task.set_name("mine")
+            else:
+                task.add_done_callback(lambda task: ended.append(task.cancelled()))
+            return Response(text="hello")
+
+        async with await app.start_server(port=0) as server:
+            assert (await pipelined(server, *["/"] * 4)).count("\r\n\r\nhello") == 4
+            assert len(set(names)) == 4
+            assert "mine" not in names
+            assert ended == [False, False]
+    run(main())
+
+
+ENDINGS = [SystemExit(3), asyncio.CancelledError(), GeneratorExit(), BaseException("planned")]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "waits"])
+@pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: type(ending).__name__)
+def test_no_handler_ends_the_program(run: Run, caplog: pytest.LogCaptureFixture, kind: str,
+                                     ending: BaseException) -> None:
+    async def main() -> None:
+        app = greeter()
+
+        def fail() -> None:
+            raise ending
+
+        app.get("/sync")(lambda request: fail())
+
+        @app.get("/async")
+        async def asynchronous(request: Request) -> None:
+            fail()
+
+        @app.get("/waits")
+        async def waits(request: Request) -> None:
+            await asyncio.sleep(0)
+            fail()
+
+        async with await app.start_server(port=0) as server:
+            answer = await pipelined(server, f"/{kind}")
+            cancelled = isinstance(ending, (asyncio.CancelledError, GeneratorExit))
+            assert answer.startswith("HTTP/1.1 503 " if cancelled else "HTTP/1.1 500 ")
+            assert await content(server) == "hello"
+        assert caplog.messages == ([] if cancelled else [f"GET /{kind} failed"])
+        assert [record.exc_info and record.exc_info[1] for record in caplog.records] == (
+            [] if cancelled else [ending])
+    run(main())
+
+
+def test_no_done_callback_ends_the_program(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        app = greeter()
+
+        @app.get("/fails")
+        def fails(request: Request) -> Response:
+            request.add_done_callback(lambda request: sys.exit())
+            return Response(text="fails")
+
+        async with await app.start_server(port=0) as server:
+            assert [await content(server, "/fails"), await content(server)] == ["fails", "hello"]
+    run(main())
+    assert caplog.messages == ["A callback of GET /fails failed"]
+
+
+def test_done_callbacks_do_not_outlive_the_request(run: Run) -> None:
+    """Mostly they hold it; then only a collector would find them."""
+    async def main() -> None:
+        app, left = Application(), list[weakref.ref[Request]]()
+
+        @app.get("/")
+        async def holds(request: Request) -> Response:
+            request.add_done_callback(lambda _: request)
+            left.append(weakref.ref(request))
+            return Response(text="hello")
+
+        gc.collect()
+        gc.disable()
+        try:
+            async with await app.start_server(port=0) as server:
+                await content(server)
+                await content(server)
+                assert [reference() for reference in left] == [None, None]
+        finally:
+            gc.enable()
     run(main())
 
 
@@ -635,6 +814,140 @@ def test_a_loop_runs_already(run: Run) -> None:
         with pytest.raises(UsageError, match="a loop is running here already; await "):
             serve(greeter(), ServerConfig(port=0))
     run(main())
+
+
+# -- Content that leaves piece by piece ---------------------------------------------------------
+
+PIECES_MAX = 10_000
+"""Of a stream that should have been ended long before."""
+
+Pieces = Callable[[Request], Iterator[bytes]]
+
+
+def streaming(pieces: Pieces, asynchronous: bool) -> Application:
+    """Answers /stream with pieces that come of an iterator, or an async one that never waits."""
+    async def never_waits(request: Request) -> AsyncIterator[bytes]:
+        for piece in pieces(request):
+            yield piece
+
+    app = greeter()
+    app.get("/stream")(lambda request: Response(body=(never_waits if asynchronous else pieces)(request)))
+    return app
+
+
+@pytest.mark.parametrize("piece", [b"x", b""], ids=["pieces", "empty pieces"])
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_stream_that_never_waits_leaves_the_others_their_turn(run: Run, asynchronous: bool,
+                                                                piece: bytes) -> None:
+    made = 0
+    begun, answered = asyncio.Event(), []
+
+    def pieces(request: Request) -> Iterator[bytes]:
+        nonlocal made
+        begun.set()
+        while not answered and made < PIECES_MAX:
+            made += 1
+            yield piece
+
+    async def main() -> None:
+        async with await streaming(pieces, asynchronous).start_server(port=0) as server:
+            stream = asyncio.create_task(content(server, "/stream"))
+            await begun.wait()
+            answered.append(await content(server))
+            await stream
+    run(main())
+    assert answered == ["hello"]
+    assert made < PIECES_MAX
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_stream_ends_with_its_transport(run: Run, asynchronous: bool,
+                                          caplog: pytest.LogCaptureFixture) -> None:
+    """Also while what was sent before still waits to leave; and it does not look complete."""
+    made, closed = 0, asyncio.Event()
+
+    def pieces(request: Request) -> Iterator[bytes]:
+        nonlocal made
+        while not request.transport.get_write_buffer_size():
+            yield bytes(65536)
+        request.transport.close()
+        closed.set()
+        while made < PIECES_MAX:
+            made += 1
+            yield b"x"
+
+    async def main() -> None:
+        async with await streaming(pieces, asynchronous).start_server(port=0) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"GET /stream HTTP/1.1\r\nHost: h\r\n\r\n")
+            await closed.wait()
+            received = await reader.read()
+            writer.close()
+        assert b"Transfer-Encoding: chunked" in received
+        assert not received.endswith(b"0\r\n\r\n")
+    run(main())
+    assert made == 1
+    assert caplog.messages == []
+
+
+# -- Answers that turn out not to be ones --------------------------------------------------------
+
+def test_an_answer_that_was_made_unfit_after_it_was_given(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """It ends its connection, and no other; nobody waits for it."""
+    async def main() -> None:
+        app, given, leave = greeter(), Response(text="given"), asyncio.Event()
+
+        @app.get("/slow")
+        async def slow(request: Request) -> Response:
+            await leave.wait()
+            return Response(text="slow")
+
+        @app.get("/given")
+        def give(request: Request) -> Response:
+            asyncio.get_running_loop().call_soon(change)
+            return given
+
+        def change() -> None:
+            given.headers["Content-Length"] = "1"
+            leave.set()
+
+        server = await app.start_server(port=0)
+        try:
+            assert "given" not in await pipelined(server, "/slow", "/given")
+        except ConnectionResetError:
+            pass
+        assert await content(server) == "hello"
+        await server.close()
+    run(main())
+    assert caplog.messages == ["Serving a connection failed"]
+
+
+class Unanswerable(Response):
+    """Fails when somebody looks at it."""
+
+    fields = property(lambda self: 1 / 0)  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "waits"])
+def test_an_answer_that_fails_when_it_is_looked_at(run: Run, caplog: pytest.LogCaptureFixture,
+                                                   kind: str) -> None:
+    async def main() -> None:
+        app = Application()
+        app.get("/sync")(lambda request: Unanswerable(404))
+
+        @app.get("/async")
+        async def asynchronous(request: Request) -> Response:
+            return Unanswerable(404)
+
+        @app.get("/waits")
+        async def waits(request: Request) -> Response:
+            await asyncio.sleep(0)
+            return Unanswerable(404)
+
+        async with await app.start_server(port=0) as server:
+            assert (await pipelined(server, f"/{kind}")).startswith("HTTP/1.1 500 ")
+    run(main())
+    assert caplog.messages == [f"GET /{kind} failed"]
 
 
 # -- What is served -----------------------------------------------------------------------------

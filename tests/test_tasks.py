@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import weakref
@@ -206,6 +207,78 @@ def test_no_context_leaks_from_one_to_the_next(loop: asyncio.AbstractEventLoop, 
     assert VARIABLE.get() == "unset"
 
 
+class Incomparable:
+    """Like an array of numpy: comparing gives no answer."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+ARRAY: contextvars.ContextVar[Any] = contextvars.ContextVar("ARRAY", default="unset")
+
+
+@pytest.mark.parametrize("value", ["set", Incomparable()], ids=["text", "incomparable"])
+def test_neither_coroutines_nor_functions_see_what_another_has_set(
+        loop: asyncio.AbstractEventLoop, called: Called, value: Any) -> None:
+    """Whether they wait or fail, and whatever was set by the one who calls."""
+    token = ARRAY.set(Incomparable())
+    first = ARRAY.get()
+    runner = Runner(loop)
+    ARRAY.reset(token)
+    found = []
+
+    def sets(fail: bool) -> None:
+        found.append(ARRAY.get())
+        ARRAY.set(value)
+        if fail:
+            raise LookupError
+
+    async def coroutine(fail: bool) -> None:
+        sets(fail)
+
+    def serve() -> None:
+        ARRAY.set("of the caller")
+        for fail in (False, True, False):
+            runner.run(coroutine(fail), None, Outcomes())
+            with contextlib.suppress(LookupError):
+                runner.call(sets, fail)
+
+    called(serve)
+    runner.close()
+    loop.run_until_complete(asyncio.sleep(0))
+    assert len(found) == 6
+    assert all(value is first for value in found)
+    assert runner.pristine[ARRAY] is first
+
+
+def test_functions_that_set_nothing_share_a_context(runner: Runner) -> None:
+    """That is what keeps calling them cheap."""
+    contexts = []
+
+    def looks() -> None:
+        contexts.append(runner._context)
+        runner.call(lambda: contexts.append(runner._context))
+
+    assert runner.call(lambda *arguments: arguments, 1, 2) == (1, 2)
+    runner.call(looks)
+    runner.call(looks)
+    assert contexts == [None] * 4
+    assert runner._context is not None
+    runner.call(VARIABLE.set, "set")
+    assert runner._context is None
+
+
+def test_a_call_within_a_call_has_a_context_of_its_own(runner: Runner) -> None:
+    def outer() -> tuple[str, str]:
+        VARIABLE.set("outer")
+        return runner.call(VARIABLE.get), VARIABLE.get()
+
+    assert runner.call(outer) == ("unset", "outer")
+    assert runner.call(VARIABLE.get) == "unset"
+
+
 def test_who_keeps_data_by_task_finds_none_of_another(runner: Runner, called: Called) -> None:
     by_task: dict[Any, str] = {}
     by_weak_task: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
@@ -238,6 +311,69 @@ def test_one_that_cancels_itself_does_not_cancel_the_next(loop: asyncio.Abstract
     called(lambda: runner.run(cancels_itself(), None, done))
     loop.run_until_complete(called(lambda: runner.run(waits(), None, done)))
     assert [result for _, result, _ in done] == ["went on", "waited"]
+
+
+def test_one_may_cancel_itself_and_then_wait(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                             called: Called) -> None:
+    """Also after the driver has been idle for a while."""
+    async def cancels_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(60)
+
+    done = Outcomes()
+    for _ in range(2):
+        called(lambda: runner.run(quick(), None, lambda *_: None))
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(asyncio.wait([called(lambda: runner.run(cancels_itself(), None, done))]))
+    assert [type(error) for _, _, error in done] == [asyncio.CancelledError] * 2
+
+
+def test_one_that_cancels_all_tasks_does_not_cancel_the_next(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                                             called: Called) -> None:
+    def cancel_all() -> Any:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        return runner.run(asyncio.sleep(0, "waited"), None, done)
+
+    done = Outcomes()
+    called(lambda: runner.run(quick(), None, lambda *_: None))
+    loop.run_until_complete(called(cancel_all))
+    assert [result for _, result, _ in done] == ["waited"]
+
+
+@pytest.mark.parametrize("turns", [0, 2], ids="after {} turns of the loop".format)
+def test_who_wants_to_hear_of_the_end_of_the_task_hears_of_it(
+        loop: asyncio.AbstractEventLoop, runner: Runner, called: Called, turns: int) -> None:
+    heard = []
+
+    async def asks() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(lambda task: heard.append(task.result()))
+
+    for _ in range(turns):
+        called(lambda: runner.run(quick(), None, Outcomes()))
+        loop.run_until_complete(asyncio.sleep(0))
+    called(lambda: [runner.run(asks(), None, Outcomes()) for _ in range(2)])
+    for _ in range(3):
+        loop.run_until_complete(asyncio.sleep(0))
+    assert heard == [None, None]
+
+
+def test_a_name_is_for_one_task(runner: Runner, called: Called) -> None:
+    names = []
+
+    async def names_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        names.append(task.get_name())
+        task.set_name("mine")
+
+    called(lambda: [runner.run(names_itself(), None, Outcomes()) for _ in range(3)])
+    assert "mine" not in names
+    assert len(set(names)) == 3
 
 
 def test_quick_ones_share_a_driver(runner: Runner, called: Called) -> None:
@@ -279,18 +415,33 @@ def test_no_task_is_current_afterwards(loop: asyncio.AbstractEventLoop, runner: 
     assert called(run) is None
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_what_ends_the_program_is_not_swallowed(loop: asyncio.AbstractEventLoop, runner: Runner,
-                                                error: type[BaseException]) -> None:
+def test_what_ends_the_program_is_not_swallowed(loop: asyncio.AbstractEventLoop, runner: Runner) -> None:
     async def ends() -> None:
-        raise error
+        raise KeyboardInterrupt
 
     done = Outcomes()
     loop.call_soon(lambda: runner.run(ends(), None, done))
-    with pytest.raises(error):
+    with pytest.raises(KeyboardInterrupt):
         loop.run_forever()
     assert done == []
     assert asyncio.current_task(loop) is None
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "later"])
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit, asyncio.CancelledError, BaseException])
+def test_what_ends_a_handler_alone_is_its_outcome(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                                  called: Called, error: type[BaseException],
+                                                  late: bool) -> None:
+    async def ends() -> None:
+        if late:
+            await asyncio.sleep(0)
+        raise error
+
+    done = Outcomes()
+    task = called(lambda: runner.run(ends(), 1, done))
+    if late:
+        loop.run_until_complete(task)
+    assert [(given, result, type(raised)) for given, result, raised in done] == [(1, None, error)]
 
 
 def test_nothing_is_left_for_the_collector(loop: asyncio.AbstractEventLoop, runner: Runner,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+import japronto
 from japronto import Application, BadRequest, Limits, Request, Response, Timeouts
 from japronto.testing import READ_BYTES, BrokenResponse, Client, File, TestResponse
 
@@ -133,6 +137,57 @@ def test_a_form_with_files(client: Client) -> None:
     response = client.post("/photo", form=[("name", "ž"), ('si"ze', 3)],
                            files={"photo": photo, 'no\rt"es': File("text/plain", b"", "")})
     assert response.json() == [{"name": "ž", 'si"ze': "3"}, True, "text/plain"]
+
+
+@pytest.fixture
+def uploads(client: Client) -> Client:
+    """A client of something that tells which files came, in the order of their fields."""
+    def take(request: Request) -> Response:
+        assert request.files is not None
+        return Response(json=[[name, file.name, file.type, file.body.decode()]
+                              for name in request.files for file in request.files.getall(name)])
+
+    client.app.add_route("/upload", take, "POST")
+    return client
+
+
+OCTETS = "application/octet-stream"
+
+
+@pytest.mark.parametrize(("file", "arrived"), [
+    (b"ab", ["photo", OCTETS, "ab"]),
+    (("a.png", b"ab"), ["a.png", OCTETS, "ab"]),
+    (("a.png", b"ab", "image/png"), ["a.png", "image/png", "ab"]),
+    (File("image/png", b"ab", "a.png"), ["a.png", "image/png", "ab"]),
+    (io.BytesIO(b"ab"), ["photo", OCTETS, "ab"]),
+])
+def test_what_a_file_can_be(uploads: Client, file: Any, arrived: list[str]) -> None:
+    assert uploads.post("/upload", files={"photo": file}).json() == [["photo", *arrived]]
+    assert japronto.File is File
+
+
+def test_a_file_that_is_open(uploads: Client, tmp_path: Path) -> None:
+    path = tmp_path / "a photo.png"
+    path.write_bytes(b"0123456789")
+    with path.open("rb") as file:
+        file.seek(4)
+        assert uploads.post("/upload", files={"photo": file}).json() == [
+            ["photo", "a photo.png", OCTETS, "456789"]]
+    with os.fdopen(os.open(path, os.O_RDONLY), "rb") as nameless:
+        assert uploads.post("/upload", files={"photo": nameless}).json()[0][:2] == ["photo", "photo"]
+
+
+def test_files_of_one_name(uploads: Client) -> None:
+    files = [("page", ("1.txt", b"one")), ("cover", b"c"), ("page", ("2.txt", b"two"))]
+    assert uploads.post("/upload", files=cast(Any, files)).json() == [
+        ["page", "1.txt", OCTETS, "one"], ["page", "2.txt", OCTETS, "two"], ["cover", "cover", OCTETS, "c"]]
+
+
+@pytest.mark.parametrize("file", ["text", None, 5, ("a.png",), ("a.png", "text"), (b"a.png", b"ab"),
+                                  ("a.png", b"ab", None), ("a.png", b"ab", "image/png", 1), io.StringIO("x")])
+def test_what_is_no_file(uploads: Client, file: Any) -> None:
+    with pytest.raises(TypeError, match=r"^the file photo must be bytes, \(name, bytes\), .*; it is "):
+        uploads.post("/upload", files={"photo": file})
 
 
 @pytest.mark.parametrize("options", [

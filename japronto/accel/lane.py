@@ -17,11 +17,12 @@ class Fast(NamedTuple):
 
     request: type[Any]
     response: type[Any]
+    protocol: type[Any]
     assemble: Assemble
     lane: Callable[..., Lane]
 
 
 def set_up(parts: dict[str, Any]) -> Fast:
     """Make the fast classes; can be called once in an interpreter."""
-    request, response, lane = _lane.setup(parts)
-    return Fast(request, response, _lane.assemble, lane)
+    request, response, protocol, lane = _lane.setup(parts)
+    return Fast(request, response, protocol, _lane.assemble, lane)

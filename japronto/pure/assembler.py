@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from http import HTTPStatus
+from http.cookies import Morsel
 from typing import Final, NamedTuple
 
 from japronto.errors import ResponseError
@@ -67,9 +68,9 @@ def assemble(answered: Sequence[Request], date: bytes) -> list[bytes]:
     for request in answered:
         response = request.response
         assert response is not None
-        body = response.body
+        body = response._body
         if request.common:
-            pieces += (b"HTTP/1.1 200 OK\r\nContent-Type: ", response.content_type,  # type: ignore[arg-type]
+            pieces += (b"HTTP/1.1 200 OK\r\nContent-Type: ", response._content_type,  # type: ignore[arg-type]
                        b"\r\nContent-Length: %d" % len(body), tail)
         else:
             pieces.append(head_of(request, response, date))
@@ -100,9 +101,9 @@ def plain_answer(request: Request, response: Response, date: bytes) -> bytes | N
 
 def is_common(request: Request, response: Response) -> bool:
     """Whether the answer is a matter of joining: 200, content of known length, nothing special."""
-    return (response._headers is None and response.code == 200 and response.stream is None
-            and response.cookies is None and response.upgrade is None
-            and response.content_type is not None
+    return (response._headers is None and response._code == 200 and response._stream is None
+            and response._cookies is None and response._upgrade is None
+            and response._content_type is not None
             and request.persistent and request.head.minor == 1
             and request.head.method not in ("HEAD", "CONNECT"))
 
@@ -225,6 +226,8 @@ def _check_fields(response: Response) -> None:
             if not _options(value) <= allowed:
                 raise ResponseError(f"Connection cannot be {value!r} here")
     for morsel in response.cookies.values() if response.cookies else ():
+        if not isinstance(morsel, Morsel):  # update() of a jar takes anything
+            raise ResponseError(f"a cookie must be a Morsel, not {morsel!r}")
         if not re.fullmatch("[\t -~\x80-\xff]*", morsel.OutputString()):
             raise ResponseError(f"the cookie {morsel.key} holds a character that cannot be sent")
 

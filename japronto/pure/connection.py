@@ -332,7 +332,7 @@ class Connection:
                                 or not request.persistent)
         request.response = response
         request.stage = _READY
-        self._ready_bytes += len(response.body)
+        self._ready_bytes += len(response._body)
         if not request.streams:
             self._running -= 1
         if request is self._receiving:
@@ -406,7 +406,7 @@ class Connection:
             self._sent = 0
         for request in batch:
             self.queue.popleft()
-            self._ready_bytes -= len(request.response.body)  # type: ignore[union-attr]
+            self._ready_bytes -= len(request.response._body)  # type: ignore[union-attr]
             request.stage = Stage.DONE
             if self._observed or request._done_callbacks is not None:
                 self.host.finished(request)

@@ -18,7 +18,7 @@ from collections.abc import (
     Mapping,
     MutableMapping,
 )
-from http.cookies import BaseCookie
+from http.cookies import BaseCookie, CookieError, SimpleCookie
 from typing import Any, Final, TypeAlias, cast
 
 from japronto.errors import ResponseError
@@ -30,6 +30,7 @@ _MEDIA_TYPE = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+/[\t -~]+").fullmatch
 
 Stream: TypeAlias = Iterable[bytes] | AsyncIterable[bytes]
 HeadersLike: TypeAlias = Mapping[str, Any] | Iterable[tuple[str, Any]]
+CookiesLike: TypeAlias = BaseCookie[Any] | Mapping[str, str]
 
 
 def _checked(name: Any, value: Any) -> str:
@@ -106,14 +107,16 @@ class Response:
     ``mime_type``  the media type; by default what suits text, body or json
     ``encoding``   the charset; named in Content-Type for text
     ``headers``    a mapping or an iterable of pairs; repeated names become lines of their own
-    ``cookies``    an ``http.cookies.SimpleCookie``; each morsel becomes a Set-Cookie line
+    ``cookies``    an ``http.cookies.SimpleCookie``, each morsel of which becomes a Set-Cookie line; or
+                   a mapping of names to values, for cookies without attributes
     ``upgrade``    with 101, or a 2xx to CONNECT: makes the asyncio protocol that takes over the
                    connection (RFC 9110 s.7.8)
 
-    Raises ResponseError when one of them cannot be sent.
+    ``code``, ``body``, ``content_type``, ``headers`` and ``cookies`` may be changed until the response is
+    returned.  Raises ResponseError when one of them cannot be sent.
     """
 
-    __slots__ = ("_headers", "body", "code", "content_type", "cookies", "stream", "upgrade")
+    __slots__ = ("_body", "_code", "_content_type", "_cookies", "_headers", "_stream", "_upgrade")
 
     @staticmethod
     def encode_json(value: Any) -> str | bytes:
@@ -122,27 +125,25 @@ class Response:
 
     def __init__(self, code: int = 200, text: str | None = None, body: bytes | Stream | None = None,
                  json: Any = None, mime_type: str | None = None, encoding: str | None = None,
-                 headers: HeadersLike | None = None, cookies: BaseCookie[Any] | None = None, *,
+                 headers: HeadersLike | None = None, cookies: CookiesLike | None = None, *,
                  upgrade: Callable[[], Any] | None = None) -> None:
-        self.code = code
-        self.stream: Stream | None = None
-        self.cookies = cookies
-        self.upgrade = upgrade
+        self._code = 200 if code == 200 and upgrade is None else _checked_code(code, upgrade)
+        self._stream: Stream | None = None
+        self._cookies = None if cookies is None else _checked_cookies(cookies)
+        self._upgrade = upgrade
         self._headers = None if headers is None else ResponseHeaders(headers)
-        if code != 200 or upgrade is not None:
-            _check_code(code, upgrade)
         if text is not None and body is None and json is None:
             if mime_type is None and encoding is None:
                 # By far the commonest answer.
                 try:
-                    self.body: bytes = text.encode()
+                    self._body: bytes = text.encode()
                 except (AttributeError, UnicodeEncodeError):
                     _encoded(text, "utf-8")  # says what is wrong
                     raise
-                self.content_type: bytes | None = TEXT
+                self._content_type: bytes | None = TEXT
                 return
-            self.body = _encoded(text, encoding or "utf-8")
-            self.content_type = _content_type(mime_type or "text/plain", encoding or "utf-8")
+            self._body = _encoded(text, encoding or "utf-8")
+            self._content_type = content_type_of(mime_type or "text/plain", encoding or "utf-8")
         else:
             self._set_content(text, body, json, mime_type, encoding)
 
@@ -151,23 +152,77 @@ class Response:
         """Take the content from ``body`` or ``json``, or have none."""
         if (text is not None) + (body is not None) + (json is not None) > 1:
             raise ResponseError("give text, body or json, and only one of them")
-        self.body = b""
+        self._body = b""
         default = None
         if isinstance(body, (bytes, bytearray, memoryview)):
-            self.body = bytes(body)
+            self._body = bytes(body)
             default = OCTETS.decode()
         elif isinstance(body, (Iterable, AsyncIterable)) and not isinstance(body, str):
-            self.stream = cast("Stream", body)
+            self._stream = cast("Stream", body)
             default = OCTETS.decode()
         elif body is not None:
             raise ResponseError(f"body must be bytes, or an iterator of bytes, not "
                                 f"{type(body).__name__}; give text=... for a str")
         elif json is not None:
             octets = self.encode_json(json)
-            self.body = octets if isinstance(octets, bytes) else _encoded(octets, encoding or "utf-8")
+            self._body = octets if isinstance(octets, bytes) else _encoded(octets, encoding or "utf-8")
             default = JSON.decode()
         media_type = mime_type or default
-        self.content_type = _content_type(media_type, encoding) if media_type else None
+        self._content_type = content_type_of(media_type, encoding) if media_type else None
+
+    @property
+    def code(self) -> int:
+        """The status code."""
+        return self._code
+
+    @code.setter
+    def code(self, code: int) -> None:
+        self._code = _checked_code(code, self._upgrade)
+
+    @property
+    def body(self) -> bytes:
+        """The content; empty when it is a stream."""
+        return self._body
+
+    @body.setter
+    def body(self, body: bytes) -> None:
+        if not isinstance(body, (bytes, bytearray, memoryview)):
+            raise ResponseError(f"body can be set to bytes, and not to {type(body).__name__}; an iterator "
+                                "is given when the response is made")
+        if self._stream is not None:
+            raise ResponseError("the content of this response is a stream; make another one")
+        self._body = bytes(body)
+
+    @property
+    def stream(self) -> Stream | None:
+        """The iterator that the content comes of, if it is one."""
+        return self._stream
+
+    @property
+    def content_type(self) -> bytes | None:
+        """The value of Content-Type; ``None`` when there is to be none."""
+        return self._content_type
+
+    @content_type.setter
+    def content_type(self, content_type: bytes | None) -> None:
+        if content_type is not None and not (isinstance(content_type, bytes)
+                                             and _MEDIA_TYPE(content_type.decode("latin-1"))):
+            raise ResponseError(f"content_type must be a media type as bytes, or None, not {content_type!r}")
+        self._content_type = content_type
+
+    @property
+    def cookies(self) -> BaseCookie[Any] | None:
+        """The cookies to set; ``None`` when there are none."""
+        return self._cookies
+
+    @cookies.setter
+    def cookies(self, cookies: CookiesLike | None) -> None:
+        self._cookies = None if cookies is None else _checked_cookies(cookies)
+
+    @property
+    def upgrade(self) -> Callable[[], Any] | None:
+        """What makes the protocol that takes over the connection, if one does."""
+        return self._upgrade
 
     @property
     def headers(self) -> ResponseHeaders:
@@ -182,7 +237,7 @@ class Response:
         return [] if self._headers is None else self._headers.lines
 
     def __repr__(self) -> str:
-        return f"<Response {self.code} {'streamed' if self.stream else f'{len(self.body)} octets'}>"
+        return f"<Response {self._code} {'streamed' if self._stream else f'{len(self._body)} octets'}>"
 
 
 TEXT: Final = b"text/plain; charset=utf-8"
@@ -190,7 +245,7 @@ OCTETS: Final = b"application/octet-stream"
 JSON: Final = b"application/json"
 
 
-def _check_code(code: Any, upgrade: Callable[[], Any] | None) -> None:
+def _checked_code(code: Any, upgrade: Callable[[], Any] | None) -> int:
     if isinstance(code, bool) or not isinstance(code, int) or not 100 <= code <= 599:
         raise ResponseError(f"a status code is a number from 200 to 599, not {code!r}")
     if code < 200 and code != 101:
@@ -199,6 +254,24 @@ def _check_code(code: Any, upgrade: Callable[[], Any] | None) -> None:
         raise ResponseError("101 needs upgrade=..., the protocol that takes over")
     if upgrade is not None and code != 101 and code >= 300:
         raise ResponseError("upgrade goes with 101, or with a 2xx to CONNECT")
+    return int(code)
+
+
+def _checked_cookies(cookies: Any) -> BaseCookie[Any]:
+    if isinstance(cookies, BaseCookie):
+        return cookies
+    if not isinstance(cookies, Mapping):
+        raise ResponseError(f"cookies must be a SimpleCookie, or a mapping of names to values, not "
+                            f"{type(cookies).__name__}")
+    jar: SimpleCookie = SimpleCookie()
+    for name, value in cookies.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ResponseError(f"names and values of cookies must be str, not {name!r}: {value!r}")
+        try:
+            jar[name] = value
+        except CookieError as error:
+            raise ResponseError(f"{name!r} cannot be the name of a cookie: {error}") from None
+    return jar
 
 
 def _encoded(text: str, encoding: str) -> bytes:
@@ -210,7 +283,8 @@ def _encoded(text: str, encoding: str) -> bytes:
         raise ResponseError(f"the content cannot be encoded as {encoding!r}: {error}") from None
 
 
-def _content_type(mime_type: str, encoding: str | None) -> bytes:
+def content_type_of(mime_type: str, encoding: str | None) -> bytes:
+    """The value of Content-Type; raises ResponseError when it is no media type."""
     value = f"{mime_type}; charset={encoding}" if encoding else mime_type
     if not _MEDIA_TYPE(value):
         raise ResponseError(f"{value!r} is not a media type")

@@ -12,12 +12,13 @@ from japronto.limits import Limits
 
 from .host import Host
 
-SCANNERS = {"pure": "japronto.pure.grammar", "accel": "japronto.accel.scanner"}
+SCANNERS = {"pure": "japronto.pure.grammar", "accel": "japronto.accel.scanner",
+            "httptools": "japronto.accel.llhttp"}
 """The module whose ``scan`` finds the heads of requests."""
 
 
 def test_all_backends_are_tested() -> None:
-    known = {"pure" if each.name == "pure" else f"{each.name}-{each.simd}" for each in every()}
+    known = {each.name if each.simd == "none" else f"{each.name}-{each.simd}" for each in every()}
     assert known == set(BACKENDS)
 
 

@@ -5,6 +5,7 @@
  *   lane_module.c      the module; what it is told about the classes of the reference
  *   lane_request.c     Request: built from spans, its head decoded when it is asked for
  *   lane_response.c    Response: the common ways to call it
+ *   lane_fields.c      the fields and the media type that a response is given
  *   lane_answers.c     answers to octets: assemble(), and what the lane uses of it
  *   lane_routes.c      the tree of patterns
  *   lane_coroutines.c  the first step of a handler that is async
@@ -39,18 +40,19 @@
 #define JP_REQUEST_SLOTS(X) X(_content) X(_done_callbacks) X(_extra) X(_form) X(_headers) X(_json) X(_query) \
     X(boundary) X(common) X(connection) X(destination) X(head) X(is_disconnected) X(persistent) X(refusal) \
     X(response) X(stage) X(streams) X(wants_continue)
-#define JP_RESPONSE_SLOTS(X) X(_headers) X(body) X(code) X(content_type) X(cookies) X(stream) X(upgrade)
+#define JP_RESPONSE_SLOTS(X) X(_body) X(_code) X(_content_type) X(_cookies) X(_headers) X(_stream) X(_upgrade)
 #define JP_HEADERS_SLOTS(X) X(lines)
 #define JP_CONNECTION_SLOTS(X) X(_draining) X(_observed) X(_parser) X(blocked) X(eof) X(heads) X(limits) \
-    X(phase) X(queue)
+    X(phase) X(queue) X(received)
 #define JP_PARSER_SLOTS(X) X(_buffer) X(_mode) X(more)
-#define JP_DRIVER_SLOTS(X) X(_snapshot) X(context) X(over) X(task)
+#define JP_PROTOCOL_SLOTS(X) X(_lane) X(_written) X(connection) X(transport)
+#define JP_DRIVER_SLOTS(X) X(_name) X(_snapshot) X(context) X(over) X(task)
 
 /* Every class of the reference that is used here, with its slots. */
 #define JP_CLASSES(X) \
     X(head, JP_HEAD_SLOTS) X(target, JP_TARGET_SLOTS) X(request, JP_REQUEST_SLOTS) \
     X(response, JP_RESPONSE_SLOTS) X(headers, JP_HEADERS_SLOTS) X(connection, JP_CONNECTION_SLOTS) \
-    X(parser, JP_PARSER_SLOTS) X(driver, JP_DRIVER_SLOTS)
+    X(parser, JP_PARSER_SLOTS) X(driver, JP_DRIVER_SLOTS) X(protocol, JP_PROTOCOL_SLOTS)
 
 #define JP_OFFSET(name) Py_ssize_t name;
 #define JP_OFFSETS(class, SLOTS) struct { SLOTS(JP_OFFSET) } class;
@@ -59,6 +61,7 @@
 
 /* The objects of the reference that it is given, besides the classes. */
 #define JP_PARTS(X) \
+    X(content_type)            /* response.content_type_of */ \
     X(persistent_framing)      /* messages.PERSISTENT */ \
     X(frame)                   /* framing.frame */ \
     X(assemble)                /* assembler.assemble */ \
@@ -86,10 +89,13 @@ typedef struct {
     struct { JP_CLASSES(JP_OFFSETS) } at; /* where the slots of an object of a class stand */
     PyTypeObject *fast_request;
     PyTypeObject *fast_response;
+    PyTypeObject *fast_protocol;
     PyTypeObject *lane_type;
     PyObject *methods[JP_METHODS]; /* those that the lane serves, as str; see jp_method_of() */
     PyObject *one, *zero, *ok;     /* 1, 0, 200 */
-    PyObject *text_name, *json_name, *body_name, *code_name, *init_name, *encode_json_name, *cancelling_name;
+    PyObject *text_name, *json_name, *body_name, *code_name, *init_name, *encode_json_name, *cancelling_name,
+        *mime_type_name, *headers_name, *write_name, *carry_on_name, *get_name_name, *callbacks_name;
+    PyObject *text_types, *other_types; /* dicts: media types to values of Content-Type */
     Py_ssize_t extras;             /* where jp_extras stands in a fast request */
     PyGetSetDef request_getset[3];
     PyObject *spare_responses[JP_SPARE_RESPONSES]; /* memory without an object in it */
@@ -191,6 +197,15 @@ PyObject *jp_head_of(const jp_state *state, PyObject *request);
 int jp_make_response_type(PyObject *module, jp_state *state);
 void jp_free_responses(jp_state *state);
 
+/* -- lane_fields.c ----------------------------------------------------------------------------------- */
+
+/* A ResponseHeaders of what a handler has given as headers; NULL, without an error as a rule, when the
+ * reference must look at it. */
+PyObject *jp_make_fields(const jp_state *state, PyObject *fields);
+
+/* The value of Content-Type, a borrowed reference; NULL when the reference must look at the media type. */
+PyObject *jp_content_type(const jp_state *state, PyObject *mime_type, bool text);
+
 /* -- lane_answers.c ---------------------------------------------------------------------------------- */
 
 /* Octets that grow. */
@@ -246,5 +261,6 @@ void jp_drop_driver(jp_driver *driver);
 /* -- lane_serve.c ------------------------------------------------------------------------------------ */
 
 int jp_make_lane_type(PyObject *module, jp_state *state);
+int jp_make_protocol_type(PyObject *module, jp_state *state);
 
 #endif

@@ -66,10 +66,11 @@ static bool is_reserved(const char *name, size_t size)
     return false;
 }
 
-/* A str that holds latin-1 alone, as the fields of a response do. */
+/* A str that holds latin-1 alone, as the fields of a response do; not of a subclass, which may be formatted
+ * otherwise. */
 static inline bool is_latin1(PyObject *text)
 {
-    return PyUnicode_Check(text) && PyUnicode_KIND(text) == PyUnicode_1BYTE_KIND;
+    return PyUnicode_CheckExact(text) && PyUnicode_KIND(text) == PyUnicode_1BYTE_KIND;
 }
 
 /* The lines of the fields that a handler has set; NULL when there are none. */
@@ -159,10 +160,10 @@ static char *put_end(char *at, PyObject *date)
 jp_appended jp_append_plain(const jp_state *state, jp_output *output, PyObject *response, PyObject *date)
 {
 #define GET(name) (*jp_slot(response, state->at.response.name))
-    PyObject *status = status_line(state, GET(code));
-    PyObject *body = GET(body), *content_type = GET(content_type), *lines;
+    PyObject *status = status_line(state, GET(_code));
+    PyObject *body = GET(_body), *content_type = GET(_content_type), *lines;
     if (!status || !body || !PyBytes_CheckExact(body) || PyBytes_GET_SIZE(body) >= LARGE ||
-        GET(stream) != Py_None || GET(cookies) != Py_None || GET(upgrade) != Py_None || !content_type ||
+        GET(_stream) != Py_None || GET(_cookies) != Py_None || GET(_upgrade) != Py_None || !content_type ||
         (content_type != Py_None && !PyBytes_CheckExact(content_type)) || !lines_of(state, response, &lines))
         return JP_NOT_PLAIN;
 #undef GET

@@ -52,7 +52,15 @@ static bool is_there(const jp_state *state, const jp_driver *driver)
     return driver->driver && *jp_slot(driver->driver, state->at.driver.over) == Py_False;
 }
 
-/* Whether a coroutine has left traces in the driver; see _Driver.used(). */
+/* Whether what somebody has said is true; also when he could not say it. */
+static bool is_true(PyObject *said)
+{
+    bool truth = !said || PyObject_IsTrue(said) != 0;
+    Py_XDECREF(said);
+    return truth;
+}
+
+/* Whether a coroutine has left traces in the driver; see Driver.used(). */
 static bool is_used(const jp_state *state, const jp_driver *driver)
 {
     PyObject *task = task_of(state, driver);
@@ -61,10 +69,11 @@ static bool is_used(const jp_state *state, const jp_driver *driver)
     if (PyObject_RichCompareBool(*jp_slot(driver->driver, state->at.driver.context),
                                  *jp_slot(driver->driver, state->at.driver._snapshot), Py_EQ) != 1)
         return true;
-    PyObject *cancelling = PyObject_CallMethodNoArgs(task, state->cancelling_name);
-    bool used = !cancelling || PyObject_IsTrue(cancelling) != 0;
-    Py_XDECREF(cancelling);
-    return used;
+    PyObject *name = PyObject_CallMethodNoArgs(task, state->get_name_name);
+    bool renamed = name != *jp_slot(driver->driver, state->at.driver._name);
+    Py_XDECREF(name);
+    return renamed || is_true(PyObject_GetAttr(task, state->callbacks_name)) ||
+           is_true(PyObject_CallMethodNoArgs(task, state->cancelling_name));
 }
 
 /* Enter the task of the driver, or leave it. */

@@ -71,7 +71,7 @@ static int find_offsets(jp_state *state)
 
 PyDoc_STRVAR(setup_doc, "setup(parts)\n--\n\n"
 "Take what is needed of the reference: a dict, whose keys are in csrc/lane.h.  Can be called once.\n\n"
-"Returns (Request, Response, Lane).");
+"Returns (Request, Response, Protocol, Lane).");
 
 static PyObject *setup(PyObject *module, PyObject *parts)
 {
@@ -86,9 +86,9 @@ static PyObject *setup(PyObject *module, PyObject *parts)
     }
     if (take_parts(state, parts) < 0 || find_offsets(state) < 0 ||
         jp_make_response_type(module, state) < 0 || jp_make_request_type(module, state) < 0 ||
-        jp_make_lane_type(module, state) < 0)
+        jp_make_lane_type(module, state) < 0 || jp_make_protocol_type(module, state) < 0)
         return NULL;
-    return PyTuple_Pack(3, state->fast_request, state->fast_response, state->lane_type);
+    return PyTuple_Pack(4, state->fast_request, state->fast_response, state->fast_protocol, state->lane_type);
 }
 
 /* -- The module -------------------------------------------------------------------------------------- */
@@ -99,6 +99,9 @@ static PyObject **constant(jp_state *state, int number, const char **text)
         {&state->text_name, "text"}, {&state->json_name, "json"}, {&state->body_name, "body"},
         {&state->code_name, "code"}, {&state->init_name, "__init__"},
         {&state->encode_json_name, "encode_json"}, {&state->cancelling_name, "cancelling"},
+        {&state->mime_type_name, "mime_type"}, {&state->headers_name, "headers"},
+        {&state->write_name, "write"}, {&state->carry_on_name, "_carry_on"},
+        {&state->get_name_name, "get_name"}, {&state->callbacks_name, "_callbacks"},
         {&state->methods[0], "GET"}, {&state->methods[1], "POST"}, {&state->methods[2], "PUT"},
         {&state->methods[3], "PATCH"}, {&state->methods[4], "DELETE"},
     };
@@ -121,7 +124,9 @@ static int execute(PyObject *module)
     state->one = PyLong_FromLong(1);
     state->zero = PyLong_FromLong(0);
     state->ok = PyLong_FromLong(200);
-    return state->one && state->zero && state->ok ? 0 : -1;
+    state->text_types = PyDict_New();
+    state->other_types = PyDict_New();
+    return state->one && state->zero && state->ok && state->text_types && state->other_types ? 0 : -1;
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
@@ -133,6 +138,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
     JP_CLASSES(VISIT_TYPE)
     Py_VISIT(state->fast_request);
     Py_VISIT(state->fast_response);
+    Py_VISIT(state->fast_protocol);
     Py_VISIT(state->lane_type);
     return 0;
 }
@@ -142,6 +148,7 @@ static int module_clear(PyObject *module)
     jp_state *state = PyModule_GetState(module);
     Py_CLEAR(state->fast_request);
     Py_CLEAR(state->fast_response);
+    Py_CLEAR(state->fast_protocol);
     Py_CLEAR(state->lane_type);
     jp_free_responses(state);
     return 0;
@@ -160,6 +167,8 @@ static void module_free(void *module)
     PyObject **place;
     for (int i = 0; (place = constant(state, i, &text)); i++)
         Py_CLEAR(*place);
+    Py_CLEAR(state->text_types);
+    Py_CLEAR(state->other_types);
     Py_CLEAR(state->one);
     Py_CLEAR(state->zero);
     Py_CLEAR(state->ok);

@@ -1,20 +1,20 @@
 /* Response: the common ways to call it.
  *
- * Response(text=...), Response(json=...) and Response(body=bytes), with or without a status code, are
- * made here, in about 40 ns; any other call goes to __init__ of the reference, which takes a
+ * Text, JSON or bytes, with or without a status code, a media type and fields, are made into a response
+ * here, the commonest in about 40 ns; any other call goes to __init__ of the reference, which takes a
  * microsecond.  What is in the slots afterwards is the same. */
 #include "lane.h"
 
-/* What a call of a common kind gives; borrowed references. */
+/* The arguments of a call, borrowed references; NULL for those that were not given. */
 typedef struct {
-    PyObject *code, *text, *json, *body;
+    PyObject *code, *text, *json, *body, *mime_type, *headers;
 } call;
 
 /* Whether a call is of a common kind, so far as its names go. */
 static bool understand(const jp_state *state, PyObject *const *args, Py_ssize_t positional, PyObject *names,
                        call *given)
 {
-    if (positional > 1 || !names || PyTuple_GET_SIZE(names) > 2)
+    if (positional > 1 || !names)
         return false;
     *given = (call){.code = positional ? args[0] : state->ok};
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
@@ -25,6 +25,10 @@ static bool understand(const jp_state *state, PyObject *const *args, Py_ssize_t 
             given->json = value;
         else if (name == state->body_name)
             given->body = value;
+        else if (name == state->mime_type_name)
+            given->mime_type = value == Py_None ? NULL : value;
+        else if (name == state->headers_name)
+            given->headers = value == Py_None ? NULL : value;
         else if (name == state->code_name && !positional)
             given->code = value;
         else
@@ -68,28 +72,50 @@ static PyObject *encoded(const jp_state *state, PyObject *type, PyObject *value)
     return made;
 }
 
-/* The content of a response and its media type, new references; false when __init__ must do it. */
-static bool take_content(const jp_state *state, PyObject *type, const call *given, PyObject **body,
-                         PyObject **content_type)
+/* What a response is made of, new references but for the code. */
+typedef struct {
+    PyObject *body, *content_type, *fields;
+} parts;
+
+static void drop(parts *made)
 {
-    *body = NULL;
+    Py_CLEAR(made->body);
+    Py_CLEAR(made->content_type);
+    Py_CLEAR(made->fields);
+}
+
+static void take_content(const jp_state *state, PyObject *type, const call *given, parts *made)
+{
+    PyObject *usual = NULL;
     if (given->text && PyUnicode_CheckExact(given->text)) {
-        *body = utf8(given->text);
-        *content_type = state->text_type;
+        made->body = utf8(given->text);
+        usual = state->text_type;
     } else if (given->body && PyBytes_CheckExact(given->body)) {
-        *body = Py_NewRef(given->body);
-        *content_type = state->octets_type;
+        made->body = Py_NewRef(given->body);
+        usual = state->octets_type;
     } else if (given->json && given->json != Py_None) {
-        *body = encoded(state, type, given->json);
-        *content_type = state->json_type;
+        made->body = encoded(state, type, given->json);
+        usual = state->json_type;
     }
-    if (!*body)
-        PyErr_Clear(); /* what is wrong, the reference says */
-    return *body != NULL;
+    if (made->body)
+        made->content_type = Py_XNewRef(given->mime_type ? jp_content_type(state, given->mime_type, given->text != NULL)
+                                                         : usual);
+}
+
+/* Make the parts of a response; false when __init__ must do it. */
+static bool take_parts(const jp_state *state, PyObject *type, const call *given, parts *made)
+{
+    *made = (parts){NULL, NULL, NULL};
+    take_content(state, type, given, made);
+    if (made->content_type)
+        made->fields = given->headers ? jp_make_fields(state, given->headers) : Py_NewRef(Py_None);
+    if (!made->fields)
+        drop(made);
+    return made->fields != NULL;
 }
 
 /* The slots that are None in a response of a common kind.  A spare one keeps them so. */
-#define NONES(X) X(_headers) X(cookies) X(stream) X(upgrade)
+#define NONES(X) X(_cookies) X(_headers) X(_stream) X(_upgrade)
 
 /* A response in which all but code, body and content_type is set; those may hold something, or not. */
 static PyObject *allocate(jp_state *state)
@@ -144,18 +170,23 @@ static PyObject *call_type(PyObject *type, PyObject *const *args, size_t nargsf,
     jp_state *state = PyType_GetModuleState((PyTypeObject *)type);
     Py_ssize_t positional = PyVectorcall_NARGS(nargsf);
     call given;
-    PyObject *body, *content_type;
+    parts made;
     if (!understand(state, args, positional, names, &given) || !is_code(state, given.code) ||
-        !take_content(state, type, &given, &body, &content_type))
+        !take_parts(state, type, &given, &made)) {
+        if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception))
+            return NULL;
+        PyErr_Clear(); /* what is wrong, the reference says */
         return call_init(state, args, positional, names);
+    }
     PyObject *response = allocate(state);
     if (!response) {
-        Py_DECREF(body);
+        drop(&made);
         return NULL;
     }
-    set(response, state->at.response.code, given.code);
-    set(response, state->at.response.content_type, content_type);
-    *jp_slot(response, state->at.response.body) = body; /* of a spare response it is NULL */
+    set(response, state->at.response._code, given.code);
+    jp_put(response, state->at.response._content_type, made.content_type);
+    jp_put(response, state->at.response._headers, made.fields);
+    *jp_slot(response, state->at.response._body) = made.body; /* of a spare response it is NULL */
     return response;
 }
 
@@ -178,7 +209,7 @@ static int traverse(PyObject *response, visitproc visit, void *arg)
 /* Keep the memory of a response for the next one: in 9 ns, against 25 for giving it back. */
 static void keep(jp_state *state, PyObject *response)
 {
-    Py_CLEAR(*jp_slot(response, state->at.response.body));
+    Py_CLEAR(*jp_slot(response, state->at.response._body));
 #define BACK_TO_NONE(name) set(response, state->at.response.name, Py_None);
     NONES(BACK_TO_NONE)
     if (state->spare_count < JP_SPARE_RESPONSES) { /* what was let go of may have been a response, too */

@@ -32,6 +32,7 @@ typedef struct {
     PyObject_HEAD
     jp_state *state;
     PyObject *app, *runner, *make_date;
+    PyObject *pristine, *context; /* see enter_context() */
     /* What was learned of the application; learned is false once it has changed. */
     bool learned, busy;
     PyObject *request_type, *limits;
@@ -139,6 +140,55 @@ static bool refresh_date(Lane *lane)
     return true;
 }
 
+/* -- Contexts ---------------------------------------------------------------------------------------- */
+
+/* All handlers that are not async run in one context, which is thrown away as soon as one of them has set
+ * a variable: what a handler sets must not be seen by the next, which may serve another client.  See
+ * tasks.Runner.call. */
+
+static bool enter_context(Lane *lane)
+{
+    if (!lane->context)
+        lane->context = PyContext_Copy(lane->pristine);
+    return lane->context && PyContext_Enter(lane->context) == 0;
+}
+
+/* Keeps the exception that is set, unless there is a worse one. */
+static bool leave_context(Lane *lane)
+{
+    if (!lane->context)
+        return false; /* clean_context() has failed, and said why */
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (PyContext_Exit(lane->context) < 0) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+        return false;
+    }
+    PyErr_Restore(type, value, traceback);
+    return true;
+}
+
+/* Have a clean context again; called after each handler, with whatever exception it has raised. */
+static bool clean_context(Lane *lane)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    int clean = PyObject_RichCompareBool(lane->context, lane->pristine, Py_EQ);
+    if (clean < 0)
+        PyErr_Clear(); /* There are values that cannot be compared. */
+    bool good = clean > 0;
+    if (!good) {
+        good = leave_context(lane);
+        Py_CLEAR(lane->context);
+        good = good && enter_context(lane);
+    }
+    if (good)
+        PyErr_Restore(type, value, traceback);
+    return good;
+}
+
 /* -- Whether a connection is idle -------------------------------------------------------------------- */
 
 #define OF(class, object, name) (*jp_slot(object, state->at.class.name))
@@ -169,15 +219,22 @@ static bool goes_on(const Lane *lane, PyObject *connection)
            OF(connection, connection, blocked) == Py_False;
 }
 
-/* Count the heads, so that the time-outs see that something has happened. */
-static bool count_heads(const jp_state *state, PyObject *connection, size_t served)
+/* Add to a number that the connection keeps in a slot. */
+static bool add(PyObject *connection, Py_ssize_t offset, size_t more)
 {
-    PyObject *heads = OF(connection, connection, heads);
-    PyObject *more = heads ? PyLong_FromSize_t(PyLong_AsSize_t(heads) + served) : NULL;
-    if (!more)
+    PyObject *number = *jp_slot(connection, offset);
+    PyObject *sum = number ? PyLong_FromSize_t(PyLong_AsSize_t(number) + more) : NULL;
+    if (!sum)
         return false;
-    jp_put(connection, state->at.connection.heads, more);
+    jp_put(connection, offset, sum);
     return true;
+}
+
+/* Count the heads and the octets of content, so that the time-outs see that something has happened. */
+static bool count(const jp_state *state, PyObject *connection, size_t served, size_t content)
+{
+    return add(connection, state->at.connection.heads, served) &&
+           (!content || add(connection, state->at.connection.received, content));
 }
 
 /* -- Content ----------------------------------------------------------------------------------------- */
@@ -321,6 +378,10 @@ static outcome call_handler(Lane *lane, PyObject *request, PyObject **result)
     const jp_state *state = lane->state;
     PyObject *handler = OF(target, OF(request, request, destination), handler);
     *result = PyObject_CallOneArg(handler, request);
+    if (!clean_context(lane)) {
+        Py_CLEAR(*result);
+        return FAILED;
+    }
     if (!*result) {
         if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
             return FAILED;
@@ -471,7 +532,7 @@ static outcome serve_all(Lane *lane, PyObject *connection, PyObject *buffer, siz
                          PyObject **result)
 {
     const uint8_t *octets = (const uint8_t *)PyBytes_AS_STRING(buffer);
-    size_t length = (size_t)PyBytes_GET_SIZE(buffer), served = 0;
+    size_t length = (size_t)PyBytes_GET_SIZE(buffer), served = 0, content = 0;
     outcome last = SERVED;
     while (last == SERVED && *start < length) {
         jp_head heads[HEADS];
@@ -488,9 +549,10 @@ static outcome serve_all(Lane *lane, PyObject *connection, PyObject *buffer, siz
             if (last != LEFT && last != FAILED)
                 *start = end;
             served += last == SERVED;
+            content += last == SERVED ? end - heads[i].end : 0;
         }
     }
-    return last != FAILED && !count_heads(lane->state, connection, served) ? FAILED : last;
+    return last != FAILED && !count(lane->state, connection, served, content) ? FAILED : last;
 }
 
 /* What serve() returns: the output alone, or (output, rest, request, result, outcome). */
@@ -511,26 +573,23 @@ static PyObject *report(Lane *lane, PyObject *buffer, size_t start, PyObject *ha
 PyDoc_STRVAR(serve_doc, "serve(connection, data)\n--\n\n"
 "Serve what is plain of the octets that an idle connection has received; see interfaces.Lane.");
 
-static PyObject *serve(Lane *lane, PyObject *const *args, Py_ssize_t nargs)
+static PyObject *serve_buffer(Lane *lane, PyObject *connection, PyObject *buffer)
 {
-    if (nargs != 2 || (PyObject *)Py_TYPE(args[0]) != lane->state->connection_type) {
-        PyErr_SetString(PyExc_TypeError, "serve() takes a connection and what it has received");
-        return NULL;
-    }
-    PyObject *connection = args[0], *buffer = args[1];
     if (lane->busy || !PyBytes_CheckExact(buffer) || PyBytes_GET_SIZE(buffer) >= UINT32_MAX)
         Py_RETURN_NONE;
     if (!lane->learned && !learn(lane))
         return NULL;
     if (!is_idle(lane, connection))
         Py_RETURN_NONE;
-    if (!refresh_date(lane))
+    if (!refresh_date(lane) || !enter_context(lane))
         return NULL;
     lane->busy = true;
     lane->output.size = 0;
     PyObject *handed = NULL, *result = NULL;
     size_t start = 0;
     outcome last = serve_all(lane, connection, buffer, &start, &handed, &result);
+    if (!leave_context(lane))
+        last = FAILED;
     PyObject *said = last == FAILED ? NULL : report(lane, buffer, start, handed, result, last);
     Py_XDECREF(handed);
     Py_XDECREF(result);
@@ -540,6 +599,14 @@ static PyObject *serve(Lane *lane, PyObject *const *args, Py_ssize_t nargs)
     }
     lane->busy = false;
     return said;
+}
+
+static PyObject *serve(Lane *lane, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs == 2 && (PyObject *)Py_TYPE(args[0]) == lane->state->connection_type)
+        return serve_buffer(lane, args[0], args[1]);
+    PyErr_SetString(PyExc_TypeError, "serve() takes a connection and what it has received");
+    return NULL;
 }
 
 PyDoc_STRVAR(forget_doc, "forget()\n--\n\nThe application has changed: ask it anew before the next request.");
@@ -571,6 +638,13 @@ static PyObject *lane_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     lane->app = Py_NewRef(app);
     lane->runner = Py_NewRef(runner);
     lane->make_date = Py_NewRef(make_date);
+    lane->pristine = PyObject_GetAttrString(runner, "pristine");
+    if (!lane->pristine || !PyContext_CheckExact(lane->pristine)) {
+        if (lane->pristine)
+            PyErr_SetString(PyExc_TypeError, "the runner has no pristine context");
+        Py_DECREF(lane);
+        return NULL;
+    }
     lane->level = (enum jp_level)level;
     return (PyObject *)lane;
 }
@@ -581,6 +655,8 @@ static int lane_traverse(Lane *lane, visitproc visit, void *arg)
     Py_VISIT(lane->app);
     Py_VISIT(lane->runner);
     Py_VISIT(lane->make_date);
+    Py_VISIT(lane->pristine);
+    Py_VISIT(lane->context);
     Py_VISIT(lane->request_type);
     Py_VISIT(lane->limits);
     Py_VISIT(lane->spare);
@@ -595,6 +671,8 @@ static int lane_clear(Lane *lane)
     Py_CLEAR(lane->app);
     Py_CLEAR(lane->runner);
     Py_CLEAR(lane->make_date);
+    Py_CLEAR(lane->pristine);
+    Py_CLEAR(lane->context);
     Py_CLEAR(lane->date);
     forget(lane);
     jp_drop_driver(&lane->driver);
@@ -645,4 +723,79 @@ int jp_make_lane_type(PyObject *module, jp_state *state)
     };
     state->lane_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
     return state->lane_type ? 0 : -1;
+}
+
+/* -- The protocol ------------------------------------------------------------------------------------ */
+
+/* Send output, as protocol.py: HTTPProtocol.data_received does. */
+static PyObject *send_output(const jp_state *state, PyObject *protocol, PyObject *output)
+{
+    PyObject *before = OF(protocol, protocol, _written), *transport = OF(protocol, protocol, transport);
+    PyObject *written = before ? PyLong_FromSize_t(PyLong_AsSize_t(before) + (size_t)PyBytes_GET_SIZE(output)) : NULL;
+    if (!written || !transport) {
+        Py_XDECREF(written);
+        PyErr_SetString(PyExc_AttributeError, "the protocol has no transport");
+        return NULL;
+    }
+    jp_put(protocol, state->at.protocol._written, written);
+    PyObject *args[] = {transport, output};
+    return PyObject_VectorcallMethod(state->write_name, args, 2, NULL);
+}
+
+/* HTTPProtocol.data_received: one call of C from the event loop to the transport, where all is plain.  It
+ * takes 0.2 us less than the same in Python, which counts where requests come one by one. */
+static PyObject *data_received(PyObject *protocol, PyTypeObject *made, PyObject *const *args, Py_ssize_t nargs,
+                               PyObject *names)
+{
+    const jp_state *state = PyType_GetModuleState(made);
+    if (!state || nargs != 1 || (names && PyTuple_GET_SIZE(names))) {
+        if (state)
+            PyErr_SetString(PyExc_TypeError, "data_received() takes one argument");
+        return NULL;
+    }
+    PyObject *lane = OF(protocol, protocol, _lane), *connection = OF(protocol, protocol, connection);
+    PyObject *served = NULL;
+    if (!lane || !connection || Py_TYPE(lane) != state->lane_type ||
+        (PyObject *)Py_TYPE(connection) != state->connection_type)
+        served = Py_NewRef(Py_None);
+    else
+        served = serve_buffer((Lane *)lane, connection, args[0]);
+    if (!served)
+        return NULL;
+    PyObject *result;
+    if (PyBytes_CheckExact(served)) {
+        result = send_output(state, protocol, served);
+    } else {
+        PyObject *rest[] = {protocol, args[0], served};
+        result = PyObject_VectorcallMethod(state->carry_on_name, rest, 3, NULL);
+    }
+    Py_DECREF(served);
+    return result;
+}
+
+PyDoc_STRVAR(data_received_doc, "data_received(data)\n--\n\nOctets have come from the client.");
+
+static PyMethodDef protocol_methods[] = {
+    {"data_received", (PyCFunction)(void (*)(void))data_received, METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     data_received_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+PyDoc_STRVAR(protocol_doc, "A connection whose octets go through the fast lane in one call; see japronto.protocol.");
+
+int jp_make_protocol_type(PyObject *module, jp_state *state)
+{
+    static PyType_Slot slots[] = {
+        {Py_tp_doc, (void *)protocol_doc},
+        {Py_tp_methods, protocol_methods},
+        {0, NULL},
+    };
+    PyType_Spec spec = {
+        .name = "japronto.accel._lane.Protocol",
+        .basicsize = (int)((PyTypeObject *)state->protocol_type)->tp_basicsize,
+        .flags = Py_TPFLAGS_DEFAULT,
+        .slots = slots,
+    };
+    state->fast_protocol = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, state->protocol_type);
+    return state->fast_protocol ? 0 : -1;
 }
