@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say: the parts in C, and what happens when they cannot be built.
 
-``JAPRONTO_BUILD_ACCEL`` is ``try`` (the default: without a compiler, the server is pure Python),
-``require`` (without a compiler, the build fails) or ``skip``.
+``JAPRONTO_BUILD_ACCEL`` is ``auto`` (the default: where they cannot be built, the server is pure Python),
+``yes`` (then the build fails) or ``no``.
 """
 
 import os
@@ -10,10 +10,9 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-CHOICE = os.environ.get("JAPRONTO_BUILD_ACCEL", "try")
-if CHOICE not in ("try", "require", "skip"):
-    raise SystemExit(f"JAPRONTO_BUILD_ACCEL must be try, require or skip; it is {CHOICE!r}")
-
+CHOICE = os.environ.get("JAPRONTO_BUILD_ACCEL", "auto")
+if CHOICE not in ("auto", "yes", "no"):
+    raise SystemExit(f"JAPRONTO_BUILD_ACCEL must be auto, yes or no; it is {CHOICE!r}")
 
 CSRC = Path("japronto/accel/csrc")
 
@@ -27,16 +26,16 @@ LANE = Extension(
 
 
 class BuildExtensions(build_ext):
-    """Builds what it can, unless all is required."""
+    """Builds what it can, unless all is asked for."""
 
     def finalize_options(self) -> None:
         super().finalize_options()
         for extension in self.extensions or ():
-            extension.optional = CHOICE == "try"
+            extension.optional = CHOICE == "auto"
 
 
 setup(
-    cffi_modules=[] if CHOICE == "skip" else ["japronto/accel/build_parser.py:ffibuilder"],
-    ext_modules=[] if CHOICE == "skip" else [LANE],
+    cffi_modules=[] if CHOICE == "no" else ["japronto/accel/build_parser.py:ffibuilder"],
+    ext_modules=[] if CHOICE == "no" else [LANE],
     cmdclass={"build_ext": BuildExtensions},
 )

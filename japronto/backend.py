@@ -1,10 +1,10 @@
 """Which implementation serves: the one place where that is chosen, and where both sides meet.
 
 ``JAPRONTO_BACKEND`` names one; ``auto``, the default, takes the fastest that is there, and never httptools,
-which is slower than the reference and is there to be compared with it.  ``JAPRONTO_SIMD`` names the
-instruction set of the fast one, in place of the best that the processor has.  A name that means nothing,
-or an implementation that is not there, is an error: nobody who asked for speed should find out from a
-graph that he did not get it.
+which is there to be compared with the reference, not for speed.  ``JAPRONTO_SIMD`` names the instruction
+set of the fast one, in place of the best that the processor has.  A name that means nothing, or an
+implementation that is not there, is an error: nobody who asked for speed should find out from a graph that
+he did not get it.
 """
 
 from __future__ import annotations

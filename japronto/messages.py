@@ -125,6 +125,8 @@ class Violation(NamedTuple):
     """The status code of the answer, 4xx or 5xx."""
     reason: str
     """One short sentence that names the fault; it repeats nothing of the request."""
+    method: str | None = None
+    """The method, if the head was well-formed and only what it says is at fault."""
 
 
 class Expects(enum.Enum):

@@ -281,7 +281,7 @@ class HTTPProtocol(asyncio.Protocol):
             buffers = connection.data_to_send(self.worker.date())
             if buffers:
                 self._write(buffers)
-            if self._starts_and_ends_stream():
+            if self._streamed_at_once():
                 continue
             if connection.stalled:
                 break
@@ -419,7 +419,7 @@ class HTTPProtocol(asyncio.Protocol):
 
     # -- content that leaves piece by piece -------------------------------------------------------
 
-    def _starts_and_ends_stream(self) -> bool:
+    def _streamed_at_once(self) -> bool:
         """Start to send the content whose turn it is; whether all of it has been sent already."""
         request = self.connection.streaming
         if request is None or self._streamer is not None:

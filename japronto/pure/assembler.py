@@ -8,7 +8,8 @@ answer (200, known length, nothing special) is a matter of joining; all others g
   have content (RFC 9112 s.6.3), none of them for one that may not (RFC 9110 s.15);
 * what a handler sets of Content-Length, Transfer-Encoding, Connection, Date and Server is honoured
   when it is consistent, and refused by ``prepare`` when it is not; never two of one kind;
-* an answer after which the server closes says so (RFC 9112 s.9.6).
+* an answer after which the server closes says so (RFC 9112 s.9.6), and one that names other protocols
+  in Upgrade names that field, too (RFC 9110 s.7.8).
 """
 
 from __future__ import annotations
@@ -193,12 +194,13 @@ def head_of(request: Request, response: Response, date: bytes) -> bytes:
               if name.lower() not in ("content-length", "transfer-encoding", "connection")]
     if response.cookies:
         lines += [f"Set-Cookie: {morsel.OutputString()}" for morsel in response.cookies.values()]
-    if code == 101:
-        lines.append("Connection: upgrade")
-    elif not persistent and response.upgrade is None:
-        lines.append("Connection: close")
+    options = ["upgrade"] if "upgrade" in names else []                   # RFC 9110 s.7.8
+    if response.upgrade is None and not persistent:
+        options.append("close")
     elif not request.head.minor:
-        lines.append("Connection: keep-alive")
+        options.append("keep-alive")
+    if options:
+        lines.append(f"Connection: {', '.join(options)}")
     if "date" not in names:
         lines.append(f"Date: {date.decode()}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
@@ -222,7 +224,7 @@ def _check_fields(response: Response) -> None:
         if lowered == "transfer-encoding" and value.strip().lower() != "chunked":
             raise ResponseError("the only Transfer-Encoding that can be sent is chunked")
         if lowered == "connection":
-            allowed = {"close", "keep-alive"} | ({"upgrade"} if response.code == 101 else set())
+            allowed = {"close", "keep-alive"} | ({"upgrade"} if "upgrade" in response.headers else set())
             if not _options(value) <= allowed:
                 raise ResponseError(f"Connection cannot be {value!r} here")
     for morsel in response.cookies.values() if response.cookies else ():

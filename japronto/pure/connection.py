@@ -105,7 +105,7 @@ class Connection:
     ``observed``  whether the host wants to hear of each exchange that is over
     """
 
-    __slots__ = ("_assemble", "_deaf", "_discarded", "_draining", "_observed", "_parser",
+    __slots__ = ("_assemble", "_discarded", "_draining", "_ignores_events", "_observed", "_parser",
                  "_ready_bytes", "_receiving", "_running", "_sent", "_unread", "_unsafe", "_waiting",
                  "blocked", "eof", "heads", "host", "limits", "phase", "queue", "received", "service",
                  "streaming", "upgrade")
@@ -141,7 +141,7 @@ class Connection:
         self._ready_bytes = 0  # content of answers that are READY
         self._sent = 0  # octets of content of the stream that have left
         self._discarded = 0  # octets thrown away after the end
-        self._deaf = False  # whether the rest of what has come is nothing
+        self._ignores_events = False  # those that the parser has given already, behind content given up
         self._draining = False
 
     # -- what came --------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ class Connection:
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
-            if self._deaf:
+            if self._ignores_events:
                 break
             kind = type(event)
             if kind is RequestHead:
@@ -245,7 +245,7 @@ class Connection:
         """The rest of the content is neither wanted nor near its end: the connection must close."""
         self._say_close(request)
         self._receiving = None
-        self._deaf = True
+        self._ignores_events = True
         self._parser.stop()
         self._end_if_over()
 
@@ -263,16 +263,19 @@ class Connection:
         request = self._receiving
         self._receiving = None
         if request is None:
-            head = RequestHead("GET", b"*", "*", None, 1, b"\n", Framing(None, False))
-            request = self.service.request_type(head, _NOWHERE, self, _QUEUED)
+            # Whatever it was; only that an answer to HEAD has no content must be known.
+            head = RequestHead(violation.method or "GET", b"*", "*", None, 1, b"\n", Framing(None, False))
+            request = self.service.request_type(head, _REFUSED, self, _QUEUED)
             self.queue.append(request)
         self._say_close(request)
         request.content.failure = violation.reason
         if request.stage is _QUEUED or request.stage is _RUNNING:
-            # A handler that runs learns of it when it reads on; what it answers comes too late.
+            # A handler that runs learns of it when it reads on; what it answers comes too late.  It is
+            # not counted as running any more, though it goes on: nothing is behind this request, and
+            # nothing will be, that would have to wait for it.
             if request.stage is _RUNNING:
                 self._running -= 1
-            elif request.destination is not _NOWHERE:
+            elif request.destination is not _REFUSED:
                 self._waiting.remove(request)
             request.refusal = violation
             request.response = request.Response(violation.status, text=violation.reason)
@@ -341,6 +344,8 @@ class Connection:
                 self._end_content(request)
         if request.head.framing.upgrade and response.upgrade is None:
             self._parser.resume()
+            if self._draining:  # It could not be said before whether anything follows.
+                self._settle_drain()
 
     # -- what may leave ---------------------------------------------------------------------------
 
@@ -375,7 +380,7 @@ class Connection:
     def _decide_persistence(self, last: Request) -> None:
         """Say close on the last answer there will be, and on one whose content cannot be drained."""
         if last is self._receiving:
-            if not self._can_drain(last) and not _may_read(last):
+            if self._draining or (not self._can_drain(last) and not _may_read(last)):
                 self._say_close(last)
         elif last is self.queue[-1] and self._parser.expects is Expects.NOTHING:
             self._say_close(last)
@@ -605,8 +610,9 @@ def _may_read(request: Request) -> bool:
             or (stage is _READY and request.streams))
 
 
-def _nobody(request: Request) -> Response:
+def _never_called(request: Request) -> Response:
     raise AssertionError("a refusal has no handler")
 
 
-_NOWHERE = Target(_nobody, None, None, False, 0)
+_REFUSED = Target(_never_called, None, None, False, 0)
+"""Whom a request is for that is none, but a fault on the wire."""

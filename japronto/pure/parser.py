@@ -166,7 +166,7 @@ class Parser:
         framing = frame(head, seen)
         if isinstance(framing, Violation):
             events.pop()
-            self._violate(events, framing)
+            self._violate(events, framing._replace(method=head.method))
             return at
         head.framing = framing
         self._persistent = framing.persistent
@@ -180,7 +180,7 @@ class Parser:
         content_max = self._content_max(head) if self._content_max else self._limits.content_bytes
         if length > content_max:
             events.pop()
-            self._violate(events, TOO_LARGE)
+            self._violate(events, TOO_LARGE._replace(method=head.method))
             return at
         if length == CHUNKED:
             head.complete = False

@@ -205,8 +205,7 @@ class Response:
 
     @content_type.setter
     def content_type(self, content_type: bytes | None) -> None:
-        if content_type is not None and not (isinstance(content_type, bytes)
-                                             and _MEDIA_TYPE(content_type.decode("latin-1"))):
+        if content_type is not None and not _is_media_type(content_type):
             raise ResponseError(f"content_type must be a media type as bytes, or None, not {content_type!r}")
         self._content_type = content_type
 
@@ -281,6 +280,10 @@ def _encoded(text: str, encoding: str) -> bytes:
         return text.encode(encoding)
     except (LookupError, ValueError) as error:  # some codecs raise no UnicodeEncodeError
         raise ResponseError(f"the content cannot be encoded as {encoding!r}: {error}") from None
+
+
+def _is_media_type(value: Any) -> bool:
+    return isinstance(value, bytes) and _MEDIA_TYPE(value.decode("latin-1")) is not None
 
 
 def content_type_of(mime_type: str, encoding: str | None) -> bytes:

@@ -181,7 +181,7 @@ class Host:
             while (request := connection.next_request()) is not None:
                 self._start(request)
             self._left += b"".join(connection.data_to_send(DATE))
-            if self._starts_and_ends_stream():
+            if self._streamed_at_once():
                 continue
             if connection.stalled:
                 break
@@ -233,7 +233,7 @@ class Host:
         self._tasks = [task for task in self._tasks if not task.over]
         return any(stepped)
 
-    def _starts_and_ends_stream(self) -> bool:
+    def _streamed_at_once(self) -> bool:
         """Begin to send content that leaves piece by piece; whether all of it has left at once."""
         request = self.connection.streaming
         if request is None or request is self._streaming:

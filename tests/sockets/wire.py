@@ -54,7 +54,8 @@ class Head(NamedTuple):
     @property
     def closes(self) -> bool:
         """Whether the server says that this is its last answer on the connection."""
-        return (self.field("Connection") or "").lower() == "close"
+        options = (self.field("Connection") or "").lower().split(",")
+        return "close" in (option.strip() for option in options)
 
 
 class Answer(NamedTuple):

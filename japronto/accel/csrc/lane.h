@@ -46,7 +46,7 @@
     X(phase) X(queue) X(received)
 #define JP_PARSER_SLOTS(X) X(_buffer) X(_mode) X(more)
 #define JP_PROTOCOL_SLOTS(X) X(_lane) X(_written) X(connection) X(transport)
-#define JP_DRIVER_SLOTS(X) X(_name) X(_snapshot) X(context) X(over) X(task)
+#define JP_DRIVER_SLOTS(X) X(_coroutine) X(_name) X(_snapshot) X(context) X(over) X(task)
 
 /* Every class of the reference that is used here, with its slots. */
 #define JP_CLASSES(X) \

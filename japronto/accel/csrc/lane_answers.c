@@ -54,9 +54,9 @@ static inline char *put_number(char *at, size_t number)
 
 /* -- Fields ------------------------------------------------------------------------------------------ */
 
-/* The fields that frame, or that the server sets itself. */
+/* The fields that frame, that the server sets itself, or that ask for another field. */
 static const char *const reserved[] = {"content-type", "content-length", "transfer-encoding", "connection",
-                                       "date", "server"};
+                                       "date", "server", "upgrade"};
 
 static bool is_reserved(const char *name, size_t size)
 {

@@ -46,10 +46,11 @@ static bool borrow(const jp_state *state, jp_driver *driver, PyObject *runner)
     return true;
 }
 
-/* Whether the driver that was borrowed can still be used. */
+/* Whether the driver that was borrowed can still be used; the general path may have taken it meanwhile. */
 static bool is_there(const jp_state *state, const jp_driver *driver)
 {
-    return driver->driver && *jp_slot(driver->driver, state->at.driver.over) == Py_False;
+    return driver->driver && *jp_slot(driver->driver, state->at.driver.over) == Py_False &&
+           *jp_slot(driver->driver, state->at.driver._coroutine) == Py_None;
 }
 
 /* Whether what somebody has said is true; also when he could not say it. */

@@ -107,11 +107,15 @@ static bool lay(jp_routes *routes, size_t number, PyObject *segments)
     if (count > DEPTH_MAX)
         return true; /* never found here, and so left to the reference */
     for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *name;
-        const char *literal;
+        PyObject *name, *text;
         Py_ssize_t size;
         kind kind;
-        if (!PyArg_ParseTuple(PyList_GET_ITEM(segments, i), "Us#", &name, &literal, &size) || !kind_of(name, &kind))
+        if (!PyArg_ParseTuple(PyList_GET_ITEM(segments, i), "UU", &name, &text) || !kind_of(name, &kind))
+            return false;
+        if (!PyUnicode_IS_ASCII(text))
+            return true; /* nor is this one: it takes percent-encoding */
+        const char *literal = PyUnicode_AsUTF8AndSize(text, &size);
+        if (!literal)
             return false;
         edge *edge = edge_for(at, kind, literal, (size_t)size);
         if (!edge)
