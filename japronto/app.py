@@ -28,7 +28,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
-from japronto import backend
+from japronto import backend, encoders
 from japronto.errors import (
     DisconnectError,
     HTTPError,
@@ -230,6 +230,7 @@ class Application(RouteDecorators):
             log_request = self.default_request_logger
         self.log_request: Callable[[Request], object] | None = (
             checked(log_request, "log_request", "request") if log_request else None)
+        encoders.use()
         self.request_type: type[Request] = type("Request", (backend.active().request,), {
             "__module__": __name__, "parse_multipart": self._parse_multipart})
         self._limits = _bounds(limits, Limits)

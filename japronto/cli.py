@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
-from japronto import __version__, backend
+from japronto import __version__, backend, encoders
 from japronto.app import Application
 from japronto.errors import StartError, UsageError
 from japronto.limits import KIB, MIB, Limits, Timeouts
@@ -184,6 +184,8 @@ def _server_options() -> list[Option]:
                f"implementation: {_or(backend.NAMES)} (default auto)", "serving"),
         Option("simd", _one_of(*SIMD_NAMES), "NAME",
                f"instructions that accel uses: {_or(SIMD_NAMES)} (default auto)", "serving"),
+        Option("json", _one_of(*encoders.NAMES), "NAME",
+               f"encoder of JSON: {_or(encoders.NAMES)} (default auto)", "serving"),
         Option("access_log", _switch, "", "print a line for each request", "serving"),
         Option("debug", _switch, "", "show tracebacks, also to clients: not for strangers", "serving"),
         Option("app_dir", _path, "DIRECTORY", "where modules are looked for first (default .)", "serving"),
@@ -321,11 +323,13 @@ def version(loop: str) -> str:
             f"({platform.python_implementation()}), backend {active}, loop {loop_name(loop)}")
 
 
-def _choose_backend(settings: Settings) -> None:
-    """Ask for the backend where ``backend.active`` looks, ahead of the program that may ask which it is."""
-    for name, variable in (("backend", backend.VARIABLE), ("simd", backend.SIMD_VARIABLE)):
+def _choose_parts(settings: Settings) -> None:
+    """Ask for what serves where it is looked for, ahead of the program, which may look there too."""
+    for name, variable in (("backend", backend.VARIABLE), ("simd", backend.SIMD_VARIABLE),
+                           ("json", encoders.VARIABLE)):
         if name in settings.values:
             os.environ[variable] = settings.values[name]
+    encoders.use()
 
 
 def application(settings: Settings) -> Application:
@@ -363,7 +367,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         debug = settings.values.get("debug", False)
         for sentence in stray_variables(os.environ):
             _say(sentence)
-        _choose_backend(settings)
+        _choose_parts(settings)
         if settings.version:
             print(version(settings.values.get("loop", "auto")))  # noqa: T201 - what was asked for
             return 0

@@ -42,6 +42,8 @@ log = logging.getLogger("japronto.error")
 
 CANCEL_SECONDS: Final = 5
 """How long the clean-up code of cancelled handlers may take."""
+SILENT_SECONDS: Final = 0.5
+"""How long it may take to stop before somebody wonders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +153,16 @@ class Worker:
         self._look_whether_drained()
         self._timer = self.loop.call_later(self.app.timeouts.check_seconds, self._check)
 
+    @property
+    def left(self) -> str:
+        """What has begun and is not over, for people to read; empty when that is nothing."""
+        tasks = self.runner.tasks.difference(*(protocol.tasks() for protocol in self.protocols))
+        requests = sum(len(protocol.connection.queue) for protocol in self.protocols) + len(tasks)
+        if requests:
+            return f"{requests} request{'s' * (requests > 1)}"
+        connections = len(self.protocols) + sum(not transport.is_closing() for transport in self.switched)
+        return f"{connections} connection{'s' * (connections > 1)}" if connections else ""
+
     async def drain(self) -> None:
         """Finish what has begun; cut what is not finished in time."""
         self.draining = True
@@ -176,15 +188,19 @@ class Worker:
             self._look_whether_drained()
 
     def _look_whether_drained(self) -> None:
-        if (self._drained is not None and not self._drained.done() and not self.protocols
-                and all(transport.is_closing() for transport in self.switched)):
+        if self._drained is not None and not self._drained.done() and not self.left:
             self._drained.set_result(None)
 
     async def stop(self) -> None:
         """Cut all connections, and give cancelled handlers a while to clean up."""
-        tasks = [task for protocol in self.protocols for task in protocol.tasks()]
+        tasks = tuple(self.runner.tasks)
+        clients = {task for protocol in self.protocols for task in protocol.tasks()}
         for protocol in tuple(self.protocols):
             protocol.abort()
+        for task in tasks:
+            # Those of a client are cancelled when it is lost, and clean-up code is not interrupted.
+            if task not in clients and not task.cancelling():
+                task.cancel()
         for transport in self.switched:
             transport.abort()
         if tasks:
@@ -210,7 +226,7 @@ class Server:
         self.worker = worker
         self.config = config
         self._listening = listening
-        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._uds = _identity(config.uds) if config.uds else None
         self.sockets: list[Any] = list(getattr(listening, "sockets", ()))
         """The sockets that it listens on."""
@@ -224,12 +240,22 @@ class Server:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def close(self) -> None:
-        """Stop listening, finish what has begun, run the shutdown hooks; again, it does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        await self._stop_listening()
+        """Stop listening, finish what has begun, run the shutdown hooks.
+
+        Whoever calls it waits for the same closing, also when it is over already.  Who is cancelled
+        meanwhile waits no longer, and the server closes nevertheless.
+        """
+        await asyncio.shield(self.closing())
+
+    def closing(self) -> asyncio.Task[None]:
+        """The task that closes the server, begun now if it was not before; to cancel it hurries it up."""
+        if self._closing is None:
+            self._closing = self.worker.loop.create_task(self._close())
+        return self._closing
+
+    async def _close(self) -> None:
         try:
+            await self._stop_listening()
             await self.worker.drain()
         finally:
             await self.worker.stop()
@@ -242,13 +268,15 @@ class Server:
         Plain asyncio accepts in one turn of the loop and makes the transport in the next; when the
         server is closed between them, it fails an assertion and drops the connection.
         """
-        if _name_of(self.worker.loop) == "asyncio":
-            for sock in self._listening.sockets:  # type: ignore[attr-defined]
-                self.worker.loop.remove_reader(sock)
-            for _ in range(2):
-                await asyncio.sleep(0)
-        self._listening.close()
-        self._remove_socket()
+        try:
+            if _name_of(self.worker.loop) == "asyncio":
+                for sock in self._listening.sockets:  # type: ignore[attr-defined]
+                    self.worker.loop.remove_reader(sock)
+                for _ in range(2):
+                    await asyncio.sleep(0)
+        finally:
+            self._listening.close()
+            self._remove_socket()
 
     def _remove_socket(self) -> None:
         """The Unix socket's file, unless another has taken its place."""
@@ -310,13 +338,13 @@ def _why_not(config: ServerConfig, error: Exception) -> str:
     number = getattr(error, "errno", None)
     reason = os.strerror(number) if isinstance(number, int) and number > 0 else str(error)
     if config.uds is not None:
-        return f"cannot listen on unix:{config.uds}: {reason}; choose another path with --uds"
+        return f"cannot listen on unix:{config.uds}: {reason}; choose another path"
     where = f"{config.host} port {config.port}"
     if isinstance(error, (socket.gaierror, UnicodeError)):
-        return f"cannot listen on {where}: no such host; choose another with --host"
+        return f"cannot listen on {where}: no such host; choose another"
     if isinstance(error, PermissionError):
-        return f"cannot listen on {where}: not permitted; choose a port from 1024 on with --port"
-    return f"cannot listen on {where}: {reason}; choose another with --port or --host"
+        return f"cannot listen on {where}: not permitted; choose a port from 1024 on"
+    return f"cannot listen on {where}: {reason}; choose another port or host"
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -332,7 +360,8 @@ def _remove_stale(path: str) -> None:
     """Remove a socket that nobody listens on any more; one in use, or another file, stays."""
     try:
         if not stat.S_ISSOCK(Path(path).stat().st_mode):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            raise StartError(f"cannot listen on unix:{path}: something that is not a socket has that path; "
+                             "choose another path")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as probe:
@@ -379,17 +408,30 @@ async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractE
 
     server = await start_server(app, config)  # Till then, signals end the program as any other.
     with _signals(loop, stop):
-        with contextlib.suppress(OSError):  # Nobody reads it.
-            print(f"Japronto is listening on {server.address} (backend {server.worker.backend}, "  # noqa: T201
-                  f"loop {_name_of(loop)}); Ctrl-C stops it.", file=sys.stderr, flush=True)
+        _say(f"Japronto is listening on {server.address} (backend {server.worker.backend}, "
+             f"loop {_name_of(loop)}); Ctrl-C stops it.")
         try:
             await first.wait()
         finally:
-            closing = loop.create_task(server.close())
+            closing = server.closing()
+            telling = loop.call_later(SILENT_SECONDS, _tell_what_is_left, server.worker)
             hurried = await _interrupted(closing, second)
+            telling.cancel()
         if not hurried:
             closing.result()
         return int(hurried)
+
+
+def _tell_what_is_left(worker: Worker) -> None:
+    """Why the server is still there, though it was told to stop."""
+    if worker.left:
+        _say(f"Finishing {worker.left}, at most {worker.app.timeouts.drain_seconds:g} s; "
+             "another signal stops at once.")
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # Nobody reads it.
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - for the one who has started the program
 
 
 async def _interrupted(task: asyncio.Task[Any], event: asyncio.Event) -> bool:

@@ -48,6 +48,8 @@ class Runner:
         self.loop = loop
         self.pristine = contextvars.copy_context()
         """What all that is run begins with a copy of; never entered itself."""
+        self.tasks: set[asyncio.Task[None]] = set()
+        """Those of the coroutines that wait, and are not over."""
         self._context: contextvars.Context | None = self.pristine.copy()  # for call(), None while in use
         self._driver: Driver | None = None
 
@@ -97,7 +99,7 @@ class Runner:
     def driver(self) -> Driver:
         """The driver of the next coroutine; the fast lane borrows it to take first steps by itself."""
         if self._driver is None or self._driver.over or self._driver.task.cancelling():
-            self._driver = Driver(self.loop, self.pristine)
+            self._driver = Driver(self.loop, self.pristine, self.tasks)
         return self._driver
 
     def adopt(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, given: Any,
@@ -130,10 +132,12 @@ class Driver(Coroutine[Any, Any, None]):
     """
 
     __slots__ = ("_adopted", "_coroutine", "_done", "_given", "_name", "_references", "_snapshot",
-                 "_waits_for", "_weak_references", "context", "over", "task")
+                 "_under_way", "_waits_for", "_weak_references", "context", "over", "task")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pristine: contextvars.Context) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pristine: contextvars.Context,
+                 under_way: set[asyncio.Task[None]]) -> None:
         self.over = False
+        self._under_way = under_way
         self.context = pristine.copy()
         self._adopted: asyncio.Future[None] = loop.create_future()
         self._coroutine: Coroutine[Any, Any, Any] | None = None
@@ -157,6 +161,7 @@ class Driver(Coroutine[Any, Any, None]):
     def adopt(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, given: Any, done: Done) -> None:
         """Carry on with a coroutine that waits."""
         self._coroutine, self._waits_for, self._given, self._done = coroutine, waits_for, given, done
+        self._under_way.add(self.task)
         self._wake()
 
     def end(self) -> None:
@@ -216,6 +221,7 @@ class Driver(Coroutine[Any, Any, None]):
         """Of all that it holds: the task holds this object."""
         self._coroutine = self._given = self._done = None
         self.over = True
+        self._under_way.discard(self.task)
         del self.task
 
     def close(self) -> None:

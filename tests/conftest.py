@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 
 import pytest
+
+os.environ.setdefault("JAPRONTO_JSON", "stdlib")  # Some tests compare octets of JSON; test_encoders.py has all.
 
 from japronto.backend import SIMD_VARIABLE, VARIABLE, Backend, active
 

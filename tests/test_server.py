@@ -461,6 +461,157 @@ def test_closing_waits_no_longer_than_it_may(run: Run, caplog: pytest.LogCapture
     assert caplog.messages == ["Not all requests were finished in 0.05 s"]
 
 
+@pytest.mark.parametrize("stops", ["drains", "is cut"])
+def test_closing_waits_for_clean_up_code_of_clients_that_have_left(run: Run, stops: str) -> None:
+    """Of handlers, of streams, and of streams that nobody gets."""
+    async def main() -> None:
+        app = greeter(timeouts=Timeouts(drain_seconds=0.05 if stops == "is cut" else 600))
+        entered, leave, ended = asyncio.Semaphore(0), asyncio.Event(), list[str]()
+
+        async def waits(name: str, begin: Callable[[], None]) -> None:
+            try:
+                begin()
+                await asyncio.Event().wait()
+            finally:
+                entered.release()
+                await leave.wait()
+                ended.append(name)
+
+        @app.get("/handler")
+        async def handler(request: Request) -> Response:
+            await waits("handler", entered.release)
+            raise AssertionError
+
+        @app.get("/stream")
+        def stream(request: Request) -> Response:
+            async def pieces() -> AsyncIterator[bytes]:
+                yield b"x"
+                await waits("stream", entered.release)
+
+            return Response(body=pieces())
+
+        @app.get("/unsent")
+        def unsent(request: Request) -> Response:
+            class Pieces:
+                def __aiter__(self) -> Pieces:
+                    return self
+
+                async def __anext__(self) -> bytes:
+                    raise AssertionError
+
+                async def aclose(self) -> None:
+                    entered.release()
+                    entered.release()
+                    await leave.wait()
+                    ended.append("unsent")
+
+            return Response(204, body=Pieces())
+
+        app.on_shutdown(lambda app: ended.append("shut down"))
+        server = await app.start_server(port=0)
+        for name in ("handler", "stream", "unsent"):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(f"GET /{name} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+            await entered.acquire()
+            cast("asyncio.Transport", writer.transport).abort()
+            await entered.acquire()
+        while server.worker.protocols:  # noqa: ASYNC110 - nobody is told of it
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(server.close())
+        while not await refuses(server.port):
+            pass
+        assert server.worker.left == "3 requests"
+        loop = asyncio.get_running_loop()
+        if stops == "is cut":  # That does not interrupt what cleans up.
+            while server.worker._timer is None or not server.worker._timer.cancelled():
+                loop.call_later(0.1, leave.set)
+                await asyncio.sleep(0.05)
+        else:
+            loop.call_later(0.05, leave.set)
+        await closing
+        assert ended.pop() == "shut down"
+        assert sorted(ended) == (["handler", "stream"] if stops == "is cut" else ["handler", "stream", "unsent"])
+    run(main())
+
+
+def test_who_is_cancelled_while_a_server_closes_does_not_keep_it_open(run: Run) -> None:
+    """At whatever step; and all others wait for the same."""
+    async def main() -> None:
+        for turns in range(5):
+            app, ended = greeter(), list[Application]()
+            app.on_shutdown(ended.append)
+            server = await app.start_server(port=0)
+            impatient = asyncio.create_task(server.close())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            impatient.cancel()
+            await asyncio.wait([impatient])
+            assert impatient.cancelled() or turns
+            await asyncio.gather(server.close(), server.close())
+            assert await refuses(server.port)
+            assert ended == [app]
+    run(main())
+
+
+def test_to_cancel_the_closing_itself_hurries_it_up(run: Run) -> None:
+    """As a second signal does, and a loop that ends; whatever it is waiting for."""
+    async def main() -> None:
+        for turns in range(1, 5):
+            app, entered, ended = greeter(), asyncio.Event(), list[str]()
+
+            @app.get("/endless")
+            async def endless(request: Request, entered: asyncio.Event = entered,
+                              ended: list[str] = ended) -> Response:
+                entered.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    ended.append("cleaned up")
+                raise AssertionError
+
+            app.on_shutdown(lambda app, ended=ended: ended.append("shut down"))
+            server = await app.start_server(port=0)
+            answer = asyncio.create_task(ask(server, "/endless"))
+            await entered.wait()
+            closing = server.closing()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.wait([closing])
+            assert ended == ["cleaned up", "shut down"]
+            assert await refuses(server.port)
+            await asyncio.gather(answer, return_exceptions=True)
+    run(main())
+
+
+def test_what_a_server_waits_for_is_told_in_words(run: Run) -> None:
+    async def main() -> None:
+        app, entered, leave = greeter(), asyncio.Semaphore(0), asyncio.Event()
+
+        @app.get("/slow")
+        async def slow(request: Request) -> Response:
+            entered.release()
+            await leave.wait()
+            return Response(text="slow")
+
+        async with await app.start_server(port=0) as server:
+            told = [server.worker.left]
+            _, idle = await asyncio.open_connection("127.0.0.1", server.port)
+            while not server.worker.left:
+                await asyncio.sleep(0)
+            told.append(server.worker.left)
+            answers = []
+            for _ in range(2):
+                answers.append(asyncio.create_task(content(server, "/slow")))
+                await entered.acquire()
+                told.append(server.worker.left)
+            leave.set()
+            assert await asyncio.gather(*answers) == ["slow", "slow"]
+            idle.close()
+            assert told == ["", "1 connection", "1 request", "2 requests"]
+    run(main())
+
+
 def test_a_client_that_has_gone_after_the_last_answer_is_let_go_at_once(run: Run) -> None:
     async def main() -> None:
         server = await greeter(timeouts=Timeouts(linger_seconds=3600)).start_server(port=0)
@@ -560,7 +711,7 @@ def test_a_port_that_is_taken(run: Run) -> None:
             with pytest.raises(StartError) as raised:
                 await app.start_server(port=server.port)
         where = f"cannot listen on 127.0.0.1 port {server.port}"
-        assert str(raised.value) == f"{where}: Address already in use; choose another with --port or --host"
+        assert str(raised.value) == f"{where}: Address already in use; choose another port or host"
         cause = raised.value.__cause__
         assert isinstance(cause, OSError)
         assert cause.errno == errno.EADDRINUSE
@@ -581,10 +732,10 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 @pytest.mark.parametrize(("refusal", "reason"), [
-    (PermissionError(errno.EACCES, "x"), "not permitted; choose a port from 1024 on with --port"),
-    (socket.gaierror(socket.EAI_NONAME, "x"), "no such host; choose another with --host"),
-    (UnicodeError("x"), "no such host; choose another with --host"),
-    (OSError(errno.EMFILE, "x"), "Too many open files; choose another with --port or --host"),
+    (PermissionError(errno.EACCES, "x"), "not permitted; choose a port from 1024 on"),
+    (socket.gaierror(socket.EAI_NONAME, "x"), "no such host; choose another"),
+    (UnicodeError("x"), "no such host; choose another"),
+    (OSError(errno.EMFILE, "x"), "Too many open files; choose another port or host"),
 ])
 def test_the_reason_is_named(refusal: Exception, reason: str) -> None:
     async def main() -> None:
@@ -686,9 +837,23 @@ def test_a_unix_socket_that_nobody_listens_on_is_replaced(run: Run, tmp_path: Pa
             with pytest.raises(StartError) as raised:
                 await greeter().start_server(uds=str(path))
             assert str(raised.value) == (f"cannot listen on unix:{path}: Address already in use; "
-                                         "choose another path with --uds")
+                                         "choose another path")
             assert await content(server) == "hello"
     run(main())
+
+
+def test_a_path_that_something_else_has(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("precious")
+
+    async def main() -> None:
+        for path in (file, tmp_path):
+            with pytest.raises(StartError) as raised:
+                await greeter().start_server(uds=str(path))
+            assert str(raised.value) == (f"cannot listen on unix:{path}: something that is not a socket has "
+                                         "that path; choose another path")
+    run(main())
+    assert file.read_text() == "precious"
 
 
 # -- The loop -----------------------------------------------------------------------------------

@@ -102,6 +102,21 @@ def test_one_that_waits_goes_on_as_a_task(loop: asyncio.AbstractEventLoop, runne
     assert (steps, done) == ([task] * 3, [(2, "waited", None)])
 
 
+def test_what_is_under_way_is_known(loop: asyncio.AbstractEventLoop, runner: Runner, called: Called) -> None:
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise LookupError
+
+    tasks = called(lambda: [runner.run(make(), None, lambda *_: None)
+                            for make in (quick, fails, lambda: asyncio.sleep(60))])
+    assert runner.tasks == {tasks[1], tasks[2]}
+    loop.run_until_complete(tasks[1])
+    assert runner.tasks == {tasks[2]}
+    tasks[2].cancel()
+    loop.run_until_complete(asyncio.wait([tasks[2]]))
+    assert runner.tasks == set()
+
+
 def test_exceptions_at_once_and_later(loop: asyncio.AbstractEventLoop, runner: Runner,
                                       called: Called) -> None:
     done = Outcomes()

@@ -25,4 +25,5 @@ class Fast(NamedTuple):
 def set_up(parts: dict[str, Any]) -> Fast:
     """Make the fast classes; can be called once in an interpreter."""
     request, response, protocol, lane = _lane.setup(parts)
+    response.__module__ = "japronto"  # where pickle finds the one of the backend that is active
     return Fast(request, response, protocol, _lane.assemble, lane)

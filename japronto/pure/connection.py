@@ -542,8 +542,8 @@ class Connection:
 
     def _held(self) -> int:
         """Octets of content that the requests behind the first one hold."""
-        return sum(len(request.head.content or b"") if request._content is None
-                   else request._content.buffered
+        return sum(len(request.head.content or b"")
+                   + (0 if request._content is None else request._content.buffered)
                    for request in self.queue if request is not self.queue[0])
 
     def detach(self) -> bytes:

@@ -15,7 +15,6 @@ import json
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote
 
@@ -112,12 +111,21 @@ class Content:
         self.received += len(data)
         self.notify()
 
+    def joined(self) -> bytes:
+        """All pieces in one, which is not held twice."""
+        whole = b"".join(self.pieces)
+        self.pieces.clear()
+        self.buffered = 0
+        return whole
+
     def notify(self) -> None:
         """Something arrived, or nothing more will: wake the handler that waits."""
         waiter, self.waiter = self.waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+
+TAKEN: Final = "the content was taken piecewise, by stream()"
 
 CODECS: Final = frozenset(encodings.aliases.aliases.values())
 """Those that are looked up for a client.  Python remembers each unknown name that it was asked
@@ -140,6 +148,32 @@ def decode_text(data: bytes, charset: str) -> str:
         raise MalformedContent("The content is not text in its charset.") from None
 
 
+_ESCAPED = re.compile(r"\\([0-3][0-7][0-7]|.)", re.DOTALL).sub
+
+
+def decode_cookies(field: str) -> dict[str, str]:
+    """The cookies of a Cookie field.
+
+    As browsers and servers do it, and not by the grammar of RFC 6265 s.4.1.1, which few cookies keep to:
+    a value may hold anything but a semicolon.  One in quotes loses them, and its escapes, as
+    ``http.cookies`` writes them; then it is percent-decoded.  What has no name is left out.
+    """
+    cookies = {}
+    for pair in field.split(";"):
+        name, equals, value = pair.partition("=")
+        name, value = name.strip(), value.strip()
+        if equals and name:
+            if len(value) > 1 and value[0] == value[-1] == '"':
+                value = _ESCAPED(_unescaped, value[1:-1])
+            cookies[name] = unquote(value)
+    return cookies
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    escape = match[1]
+    return escape if len(escape) == 1 else chr(int(escape, 8))
+
+
 # charset of a Content-Type: parameter = token "=" ( token / quoted-string )  (RFC 9110 s.8.3)
 _CHARSET = re.compile(r""";\s*charset\s*=\s*"?([^\s";]+)""", re.IGNORECASE).search
 FORM = "application/x-www-form-urlencoded"
@@ -153,9 +187,10 @@ class Request:
     what they claim to be.
     """
 
-    __slots__ = ("__weakref__", "_content", "_done_callbacks", "_extra", "_form", "_headers", "_json",
-                 "_query", "boundary", "common", "connection", "destination", "head", "is_disconnected",
-                 "persistent", "refusal", "response", "stage", "streams", "wants_continue")
+    __slots__ = ("__weakref__", "_content", "_cookies", "_done_callbacks", "_extra", "_form", "_headers",
+                 "_json", "_query", "_trailers", "boundary", "common", "connection", "destination", "head",
+                 "is_disconnected", "persistent", "refusal", "response", "stage", "streams",
+                 "wants_continue")
 
     Response = Response
     parse_multipart: Callable[[bytes, str], tuple[MultiDict[str], MultiDict[Any]]] | None = None
@@ -185,6 +220,8 @@ class Request:
         """Whether somebody waits for content that the client sends only after ``100 Continue``."""
         self._content: Content | None = None
         self._headers: Headers | None = None
+        self._trailers: Headers | None = None
+        self._cookies: dict[str, str] | None = None
         self._query: MultiDict[str] | None = None
         self._form: tuple[MultiDict[str] | None, MultiDict[Any] | None] | None = None
         self._json: tuple[Any] | None = None
@@ -241,19 +278,18 @@ class Request:
     @property
     def trailers(self) -> Headers:
         """The trailer section; empty until the content is complete (RFC 9110 s.6.5)."""
-        return Headers(self._content.trailers if self._content else b"")
+        if self._trailers is None:
+            if self._content is None or not self._content.complete:
+                return Headers(b"")
+            self._trailers = Headers(self._content.trailers)
+        return self._trailers
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies, decoded; a malformed one is left out (RFC 6265 s.5.4)."""
-        cookies = {}
-        for pair in self.headers.get("cookie", "").split(";"):
-            try:
-                parsed: SimpleCookie = SimpleCookie(pair.strip())
-            except CookieError:
-                continue
-            cookies.update({name: unquote(morsel.value) for name, morsel in parsed.items()})
-        return cookies
+        """The cookies, decoded; of several with one name the last counts."""
+        if self._cookies is None:
+            self._cookies = decode_cookies(self.headers.get("cookie", ""))
+        return self._cookies
 
     @property
     def mime_type(self) -> str | None:
@@ -339,10 +375,10 @@ class Request:
             return self.head.content
         content = self._content
         if content.taken:
-            raise RuntimeError("the content was taken piecewise, by stream()")
+            raise RuntimeError(TAKEN)
         if not content.complete:
             raise RuntimeError("the content has not all arrived: await request.read() instead")
-        self.head.content = b"".join(content.pieces)
+        self.head.content = content.joined()
         return self.head.content
 
     @property
@@ -404,8 +440,6 @@ class Request:
             self._content = Content()
             if self.head.complete:
                 self._content.complete = True
-                if self.head.content:
-                    self._content.pieces.append(self.head.content)
         return self._content
 
     @property
@@ -424,11 +458,14 @@ class Request:
     async def read(self) -> bytes:
         """The whole content, waiting for it; empty when the request has none.
 
-        Raises DisconnectError when the rest can not come any more.
+        Raises DisconnectError when the rest can not come any more, and RuntimeError when some of it was
+        taken piecewise.
         """
         if self.head.framing.length is None:
             return b""
         if self.head.content is None:
+            if self.content.taken:
+                raise RuntimeError(TAKEN)
             self.head.content = b"".join([piece async for piece in self.stream()])
         return self.head.content
 
@@ -454,6 +491,9 @@ class ContentStream(AsyncIterator[bytes]):
                 content.taken = True
                 request.connection.content_taken(request)
                 return piece
+            if request.head.content and not content.taken:  # It was there, or was joined, as a whole.
+                content.taken = True
+                return request.head.content
             if content.complete:
                 raise StopAsyncIteration
             if content.failure is not None:

@@ -1,10 +1,7 @@
 /* What libFuzzer calls: every scanner must say the same as the scalar one, and something sensible.
  *
- * The first five octets of an input choose how the others are scanned; corpus.py writes such inputs.
- *
- *     cd tests && python -m fuzz.corpus seeds && mkdir found && C=../japronto/accel/csrc
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I$C fuzz/fuzz_scan.c $C/scan*.c -o fuzz_scan
- *     ./fuzz_scan found seeds
+ * The first five octets of an input choose how the others are scanned; corpus.py writes such inputs, and
+ * run.sh runs this.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -115,6 +115,38 @@ def test_cookies_are_decoded_or_left_out(value: str, more: str | None, backend: 
     request = handled(backend, [("Cookie", value), *([("Cookie", more)] if more is not None else [])])
     cookies = request.cookies
     assert all(isinstance(name, str) and isinstance(text, str) for name, text in cookies.items())
+    assert request.cookies is cookies  # It is decoded once.
+
+
+@pytest.mark.parametrize(("field", "cookies"), [
+    ("a=b", {"a": "b"}),
+    ("version=2; path=x; expires=1; domain=a; HttpOnly=1; $Version=1", {
+        "version": "2", "path": "x", "expires": "1", "domain": "a", "HttpOnly": "1", "$Version": "1"}),
+    ('a={"b":1}', {"a": '{"b":1}'}),
+    ("e=a b; f= c ", {"e": "a b", "f": "c"}),
+    ("k[x]=1; a:b=c; a b=c; (=)", {"k[x]": "1", "a:b": "c", "a b": "c", "(": ")"}),
+    ("a=b=c==", {"a": "b=c=="}),
+    ("a=; b", {"a": ""}),
+    ("=b; ; =; c=d", {"c": "d"}),
+    ("a=1; a=2", {"a": "2"}),
+    ("a=b;c=d;;e=f;", {"a": "b", "c": "d", "e": "f"}),
+    ("a=b,c=d", {"a": "b,c=d"}),
+    (r'a="b\"c\\d"; b="e\073f\341"; c="\400\08"', {"a": 'b"c\\d', "b": "e;f\xe1", "c": "40008"}),
+    ('a="b; c="; d="', {"a": '"b', "c": '"', "d": '"'}),
+    ('a=""; b="""', {"a": "", "b": '"'}),
+    ("a=%41%2541; b=%C3%A9; c=%ff; d=%; e=a+b", {"a": "A%41", "b": "\xe9", "c": "\ufffd", "d": "%", "e": "a+b"}),
+    ('a="%3B\\073"', {"a": ";;"}),
+    ("a=\xe9", {"a": "\xe9"}),
+    ("", {}),
+])
+def test_cookies_that_there_are(field: str, cookies: dict[str, str], backend: Backend) -> None:
+    """A value may hold anything but a semicolon, and a name is what stands ahead of it."""
+    assert handled(backend, [("Cookie", field)]).cookies == cookies
+
+
+def test_cookies_of_several_lines(backend: Backend) -> None:
+    assert handled(backend, [("Cookie", "a=1; b=2"), ("Cookie", "b=3")]).cookies == {"a": "1", "b": "3"}
+    assert handled(backend, []).cookies == {}
 
 
 LATIN = st.text(st.characters(codec="latin-1", exclude_characters="%"), max_size=8)
@@ -122,12 +154,12 @@ LATIN = st.text(st.characters(codec="latin-1", exclude_characters="%"), max_size
 
 @given(cookies=st.dictionaries(strategies.COOKIE_NAMES, LATIN, max_size=4))
 def test_cookies_come_back(cookies: dict[str, str], backend: Backend) -> None:
-    """Those that Python encodes are decoded; a malformed one among them harms no other."""
+    """Those that Python encodes are decoded; what is none harms no other."""
     encoded: SimpleCookie = SimpleCookie()
     for name, value in cookies.items():
         encoded[name] = value
     pairs = [morsel.OutputString() for morsel in encoded.values()]
-    request = handled(backend, [("Cookie", "; ".join(["(=)", *pairs, "b@d"]))])
+    request = handled(backend, [("Cookie", "; ".join(["=)", *pairs, "b@d"]))])
     assert request.cookies == cookies
 
 
@@ -276,6 +308,53 @@ def test_what_has_arrived_can_be_had_piecewise(content: bytes | None, asks_first
     with pytest.raises(StopAsyncIteration):
         pieces.extend(run(stream.__anext__()) for _ in range(3))
     assert b"".join(pieces) == (content or b"")
+
+
+def piecewise(backend: Backend, *pieces: bytes, complete: bool = True) -> Request:
+    """A request whose content comes in chunks."""
+    started: list[Request] = []
+    target = Target(started.append, None, None, True, 10**6)
+    host = Host(backend, Limits(), lambda head: target, started.append)
+    host.receive(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for piece in pieces:
+        host.receive(b"%x\r\n%b\r\n" % (len(piece), piece))
+    if complete:
+        host.receive(b"0\r\nX-A: b\r\n\r\n")
+    [request] = started
+    return request
+
+
+def test_what_was_taken_piecewise_is_not_had_as_the_whole(backend: Backend) -> None:
+    request = piecewise(backend, b"first", b"then")
+    assert run(request.stream().__anext__()) == b"first"
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="taken piecewise"):
+            request.read().send(None)
+        with pytest.raises(RuntimeError, match="taken piecewise"):
+            request.body  # noqa: B018 - it raises
+    assert run(request.stream().__anext__()) == b"then"
+
+
+def test_content_is_held_once(backend: Backend) -> None:
+    """Whoever asks for it, in whatever order, gets it; and it is not there twice."""
+    request = piecewise(backend, b"first", b"then")
+    assert request.body == b"firstthen"
+    assert (list(request.content.pieces), request.content.buffered) == ([], 0)
+    stream = request.stream()
+    assert run(stream.__anext__()) is request.body
+    with pytest.raises(StopAsyncIteration):
+        run(stream.__anext__())
+    assert run(request.read()) is request.body
+    whole = handled(backend, [], b"whole")
+    assert run(whole.stream().__anext__()) is whole.body
+
+
+def test_trailers_are_decoded_once_they_are_there(backend: Backend) -> None:
+    request = piecewise(backend, b"first", complete=False)
+    assert dict(request.trailers) == {}
+    request = piecewise(backend, b"first")
+    assert dict(request.trailers) == {"X-A": "b"}
+    assert request.trailers is request.trailers
 
 
 # -- A request as a whole --------------------------------------------------------------------

@@ -22,6 +22,10 @@ LISTENING = re.compile(
     r" \(backend [a-z0-9]+, loop (?P<loop>[a-z]+)\); Ctrl-C stops it\.\n")
 
 
+FINISHING = re.compile(
+    r"Finishing [0-9]+ (?:request|connection)s?, at most [0-9.]+ s; another signal stops at once\.\n")
+"""What a server says that takes its time to stop, as it must on a busy machine."""
+
 PROGRAMS = ("curl", "wrk", "h2load", "nginx", "haproxy")
 """Programs that some tests run; Debian has packages of these names, h2load is in nghttp2-client."""
 
@@ -100,8 +104,12 @@ class Server:
         return self._errors.read_text()
 
     def complaints(self) -> str:
-        """What the process wrote beyond the line that says where it listens."""
-        return self._said()[self._started:]
+        """What the process wrote beyond the lines that say where it listens and that it stops."""
+        return FINISHING.sub("", self._said()[self._started:])
+
+    def finishing(self) -> str:
+        """What the process said on why it does not stop at once."""
+        return "".join(FINISHING.findall(self._said()))
 
     def until_complained(self, end: str) -> None:
         """The process must complain, ending with this; after that the matter is settled."""

@@ -74,6 +74,14 @@ def test_idle_clients_that_do_not_close_their_side_do_not_hold_the_server_up(sta
         client.sock.close()
 
 
+def test_why_it_does_not_stop_at_once_is_told(start: Start) -> None:
+    server = start("--drain-seconds", "600", *BRIEF)
+    with draining(server), server.connect() as client:
+        until(lambda: server.finishing() != "", "the server says why it waits")
+        client.sock.close()
+    assert server.finishing() == "Finishing 1 request, at most 600 s; another signal stops at once.\n"
+
+
 def test_a_pipeline_that_has_begun_is_answered(start: Start) -> None:
     """All that had been received when the signal came; only the last answer says close."""
     server = start("--drain-seconds", "600", *BRIEF)

@@ -37,8 +37,8 @@
 #define JP_HEAD_SLOTS(X) X(complete) X(content) X(framing) X(method) X(minor) X(path) X(query) X(route) \
     X(section) X(target)
 #define JP_TARGET_SLOTS(X) X(content_bytes) X(handler) X(match) X(route) X(stream)
-#define JP_REQUEST_SLOTS(X) X(_content) X(_done_callbacks) X(_extra) X(_form) X(_headers) X(_json) X(_query) \
-    X(boundary) X(common) X(connection) X(destination) X(head) X(is_disconnected) X(persistent) X(refusal) \
+#define JP_REQUEST_SLOTS(X) X(_content) X(_cookies) X(_done_callbacks) X(_extra) X(_form) X(_headers) X(_json) \
+    X(_query) X(_trailers) X(boundary) X(common) X(connection) X(destination) X(head) X(is_disconnected) X(persistent) X(refusal) \
     X(response) X(stage) X(streams) X(wants_continue)
 #define JP_RESPONSE_SLOTS(X) X(_body) X(_code) X(_content_type) X(_cookies) X(_headers) X(_stream) X(_upgrade)
 #define JP_HEADERS_SLOTS(X) X(lines)
@@ -81,7 +81,7 @@
 #define JP_PART(name) PyObject *name;
 #define JP_TYPE(class, SLOTS) PyObject *class##_type;
 
-enum { JP_METHODS = 5, JP_SPARE_RESPONSES = 64 };
+enum { JP_METHODS = 5, JP_SPARE_RESPONSES = 64, JP_REQUEST_GETSET = 7 };
 
 typedef struct {
     JP_CLASSES(JP_TYPE) /* of the reference */
@@ -97,7 +97,7 @@ typedef struct {
         *mime_type_name, *headers_name, *write_name, *carry_on_name, *get_name_name, *callbacks_name;
     PyObject *text_types, *other_types; /* dicts: media types to values of Content-Type */
     Py_ssize_t extras;             /* where jp_extras stands in a fast request */
-    PyGetSetDef request_getset[3];
+    PyGetSetDef request_getset[JP_REQUEST_GETSET];
     PyObject *spare_responses[JP_SPARE_RESPONSES]; /* memory without an object in it */
     size_t spare_count;
 } jp_state;
@@ -165,6 +165,7 @@ static inline PyObject *jp_new(PyObject *type)
 typedef struct {
     PyObject *buffer;   /* bytes that the head stands in; NULL once the head is an object */
     PyObject *framing;  /* of the head, while it is not an object */
+    PyObject *body;     /* the content, once it was asked for, while the head is not an object */
     PyObject *dict;     /* of attributes that handlers set */
     jp_head head;
     uint32_t content;   /* where the content starts */
@@ -175,6 +176,14 @@ typedef struct {
 static inline jp_extras *jp_extras_of(const jp_state *state, PyObject *request)
 {
     return (jp_extras *)((char *)request + state->extras);
+}
+
+/* The head is an object now, or there is another: let go of what it was made of. */
+static inline void jp_drop_octets(jp_extras *extras)
+{
+    Py_CLEAR(extras->buffer);
+    Py_CLEAR(extras->framing);
+    Py_CLEAR(extras->body);
 }
 
 int jp_make_request_type(PyObject *module, jp_state *state);

@@ -44,12 +44,14 @@ static inline char *put_bytes(char *at, PyObject *bytes)
 
 static inline char *put_number(char *at, size_t number)
 {
-    char digits[20];
-    size_t from = sizeof digits;
+    enum { DIGITS = 20 }; /* of the largest number */
+    char digits[2 * DIGITS];
+    size_t from = DIGITS;
     do
         digits[--from] = (char)('0' + number % 10);
     while (number /= 10);
-    return put(at, digits + from, sizeof digits - from);
+    memcpy(at, digits + from, DIGITS); /* always so many, by two moves; what is too much is written over */
+    return at + DIGITS - from;
 }
 
 /* -- Fields ------------------------------------------------------------------------------------------ */

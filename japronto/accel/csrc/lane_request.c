@@ -29,9 +29,21 @@ static PyObject *octets(const uint8_t *from, size_t size)
     return PyBytes_FromStringAndSize((const char *)from, (Py_ssize_t)size);
 }
 
-/* A RequestHead, as pure/grammar.py: scan() makes it. */
-static PyObject *make_head(const jp_state *state, const jp_extras *extras)
+/* The content of a request whose head is not an object; made once, since both may be asked for it. */
+static PyObject *body_of(const jp_state *state, PyObject *request)
 {
+    jp_extras *extras = jp_extras_of(state, request);
+    if (extras->framing == state->persistent_framing)
+        return Py_NewRef(Py_None);
+    if (!extras->body)
+        extras->body = octets((const uint8_t *)PyBytes_AS_STRING(extras->buffer) + extras->content, extras->length);
+    return Py_XNewRef(extras->body);
+}
+
+/* A RequestHead, as pure/grammar.py: scan() makes it. */
+static PyObject *make_head(const jp_state *state, PyObject *request)
+{
+    const jp_extras *extras = jp_extras_of(state, request);
     const uint8_t *buffer = (const uint8_t *)PyBytes_AS_STRING(extras->buffer);
     const jp_head *spans = &extras->head;
     PyObject *head = jp_new(state->head_type);
@@ -45,9 +57,7 @@ static PyObject *make_head(const jp_state *state, const jp_extras *extras)
     complete &= SET(query, spans->path_end == spans->target_end
         ? Py_NewRef(Py_None)
         : text(buffer + spans->path_end + 1, spans->target_end - spans->path_end - 1)) != NULL;
-    complete &= SET(content, extras->framing == state->persistent_framing
-        ? Py_NewRef(Py_None)
-        : octets(buffer + extras->content, extras->length)) != NULL;
+    complete &= SET(content, body_of(state, request)) != NULL;
     SET(method, Py_NewRef(state->methods[extras->method]));
     SET(minor, Py_NewRef(state->one));
     SET(framing, Py_NewRef(extras->framing));
@@ -64,11 +74,9 @@ PyObject *jp_head_of(const jp_state *state, PyObject *request)
     jp_extras *extras = jp_extras_of(state, request);
     PyObject **slot = jp_slot(request, state->at.request.head);
     if (!*slot && extras->buffer) {
-        *slot = make_head(state, extras);
-        if (*slot) {
-            Py_CLEAR(extras->buffer);
-            Py_CLEAR(extras->framing);
-        }
+        *slot = make_head(state, request);
+        if (*slot)
+            jp_drop_octets(extras);
     } else if (!*slot) {
         PyErr_SetString(PyExc_AttributeError, "head");
     }
@@ -84,13 +92,70 @@ static int set_head(PyObject *request, PyObject *head, void *closure)
 {
     const jp_state *state = closure;
     jp_put(request, state->at.request.head, Py_XNewRef(head));
-    Py_CLEAR(jp_extras_of(state, request)->buffer);
-    Py_CLEAR(jp_extras_of(state, request)->framing);
+    jp_drop_octets(jp_extras_of(state, request));
     return 0;
 }
 
+/* -- What handlers ask for most, without the way through the properties of the reference ------------------ */
+
+/* An attribute of the head, where that is an object already; else NULL, without an error. */
+static PyObject *of_head(const jp_state *state, PyObject *request, Py_ssize_t offset)
+{
+    if (jp_extras_of(state, request)->buffer)
+        return NULL;
+    PyObject *head = jp_head_of(state, request);
+    PyObject *value = head && (PyObject *)Py_TYPE(head) == state->head_type ? *jp_slot(head, offset) : NULL;
+    return Py_XNewRef(value);
+}
+
+/* What the reference says. */
+static PyObject *refer(const jp_state *state, PyObject *request, const char *name)
+{
+    if (PyErr_Occurred())
+        return NULL;
+    PyObject *property = PyObject_GetAttrString(state->request_type, name);
+    PyObject *value = property ? PyObject_CallMethod(property, "__get__", "O", request) : NULL;
+    Py_XDECREF(property);
+    return value;
+}
+
+static PyObject *get_method(PyObject *request, void *closure)
+{
+    const jp_state *state = closure;
+    const jp_extras *extras = jp_extras_of(state, request);
+    if (extras->buffer)
+        return Py_NewRef(state->methods[extras->method]);
+    PyObject *method = of_head(state, request, state->at.head.method);
+    return method ? method : refer(state, request, "method");
+}
+
+static PyObject *get_path(PyObject *request, void *closure)
+{
+    const jp_state *state = closure;
+    const jp_extras *extras = jp_extras_of(state, request);
+    if (!extras->buffer)
+        return refer(state, request, "path");
+    const uint8_t *buffer = (const uint8_t *)PyBytes_AS_STRING(extras->buffer);
+    return text(buffer + extras->head.target, extras->head.path_end - extras->head.target);
+}
+
+static PyObject *get_body(PyObject *request, void *closure)
+{
+    const jp_state *state = closure;
+    return jp_extras_of(state, request)->buffer ? body_of(state, request) : refer(state, request, "body");
+}
+
+static PyObject *get_match_dict(PyObject *request, void *closure)
+{
+    const jp_state *state = closure;
+    PyObject *target = *jp_slot(request, state->at.request.destination);
+    PyObject *match = target && (PyObject *)Py_TYPE(target) == state->target_type
+                          ? *jp_slot(target, state->at.target.match) : NULL;
+    return match && match != Py_None ? Py_NewRef(match) : refer(state, request, "match_dict");
+}
+
 /* The slots that are None until something is set, and what __init__ sets of the others. */
-#define NONES(X) X(_content) X(_done_callbacks) X(_extra) X(_form) X(_headers) X(_json) X(_query) X(refusal) \
+#define NONES(X) X(_content) X(_cookies) X(_done_callbacks) X(_extra) X(_form) X(_headers) X(_json) X(_query) X(_trailers) X(refusal) \
     X(response)
 #define TRUES(X) X(common) X(persistent)
 #define FALSES(X) X(boundary) X(is_disconnected) X(streams) X(wants_continue)
@@ -130,8 +195,7 @@ bool jp_reuse_request(const jp_state *state, PyObject *request)
     jp_put(request, state->at.request.head, NULL);
     jp_put(request, state->at.request.destination, NULL);
     jp_put(request, state->at.request.connection, NULL);
-    Py_CLEAR(extras->buffer);
-    Py_CLEAR(extras->framing);
+    jp_drop_octets(extras);
     return Py_REFCNT(request) == 1; /* clearing may have run code that has found it */
 }
 
@@ -149,8 +213,7 @@ static int clear(PyObject *request)
 {
     PyTypeObject *made = jp_made_here(request, dealloc);
     jp_extras *extras = extras_at_end(made, request);
-    Py_CLEAR(extras->buffer);
-    Py_CLEAR(extras->framing);
+    jp_drop_octets(extras);
     Py_CLEAR(extras->dict);
     jp_clear_slots(made->tp_base, request);
     return 0;
@@ -189,9 +252,16 @@ int jp_make_request_type(PyObject *module, jp_state *state)
         {"__dictoffset__", T_PYSSIZET, state->extras + (Py_ssize_t)offsetof(jp_extras, dict), READONLY, NULL},
         {NULL, 0, 0, 0, NULL},
     };
-    state->request_getset[0] = (PyGetSetDef){"head", get_head, set_head,
-                                             "The request line and the header section.", state};
-    state->request_getset[1] = (PyGetSetDef){"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL};
+    const PyGetSetDef getset[JP_REQUEST_GETSET] = {
+        {"head", get_head, set_head, "The request line and the header section.", state},
+        {"method", get_method, NULL, "The method, case-sensitive (RFC 9110 s.9.1).", state},
+        {"path", get_path, NULL, "The path, percent-decoded once.", state},
+        {"body", get_body, NULL, "The whole content; None when the request has none.", state},
+        {"match_dict", get_match_dict, NULL, "The values of the placeholders of the route.", state},
+        {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    memcpy(state->request_getset, getset, sizeof getset); /* the class does not copy them */
     PyType_Slot slots[] = {
         {Py_tp_doc, (void *)doc},
         {Py_tp_members, members},

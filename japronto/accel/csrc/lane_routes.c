@@ -107,17 +107,13 @@ static bool lay(jp_routes *routes, size_t number, PyObject *segments)
     if (count > DEPTH_MAX)
         return true; /* never found here, and so left to the reference */
     for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *name, *text;
-        Py_ssize_t size;
+        PyObject *name, *literal;
         kind kind;
-        if (!PyArg_ParseTuple(PyList_GET_ITEM(segments, i), "UU", &name, &text) || !kind_of(name, &kind))
+        if (!PyArg_ParseTuple(PyList_GET_ITEM(segments, i), "UU", &name, &literal) || !kind_of(name, &kind))
             return false;
-        if (!PyUnicode_IS_ASCII(text))
-            return true; /* nor is this one: it takes percent-encoding */
-        const char *literal = PyUnicode_AsUTF8AndSize(text, &size);
-        if (!literal)
-            return false;
-        edge *edge = edge_for(at, kind, literal, (size_t)size);
+        if (!PyUnicode_IS_ASCII(literal))
+            return true; /* nor is this one: a path needs percent-encoding for it */
+        edge *edge = edge_for(at, kind, PyUnicode_DATA(literal), (size_t)PyUnicode_GET_LENGTH(literal));
         if (!edge)
             return false;
         if (kind == PATH) {
@@ -293,11 +289,9 @@ static bool cut(path *path, const char *at, const char *last)
     return true;
 }
 
-/* Whether a segment of a path is what an edge stands for. */
-static bool fits(const edge *edge, const path *path, size_t place)
+/* Whether a segment of size octets, of a path that goes on to last, is what an edge stands for. */
+static bool fits(const edge *edge, const char *at, size_t size, const char *last)
 {
-    const char *at = path->starts[place];
-    size_t size = (size_t)(path->starts[place + 1] - 1 - at);
     if (size < edge->size || !equal(at, edge->literal, edge->size))
         return false;
     at += edge->size;
@@ -312,7 +306,7 @@ static bool fits(const edge *edge, const path *path, size_t place)
     case UUID:
         return is_uuid(at, size);
     default:
-        return at < path->last;
+        return at < last;
     }
 }
 
@@ -337,9 +331,10 @@ static void walk(search *search, const node *node, size_t place)
             found(search, node->ends[i]);
         return;
     }
-    for (size_t i = 0; i < node->edge_count; i++) {
-        const edge *edge = &node->edges[i];
-        if (!fits(edge, &search->path, place))
+    const char *at = search->path.starts[place];
+    size_t size = (size_t)(search->path.starts[place + 1] - 1 - at);
+    for (const edge *edge = node->edges; edge < node->edges + node->edge_count; edge++) {
+        if ((edge->kind == LITERAL && edge->size != size) || !fits(edge, at, size, search->path.last))
             continue;
         if (edge->kind == PATH)
             found(search, edge->route);

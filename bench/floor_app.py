@@ -1,0 +1,35 @@
+"""The application that ``floor.py`` measures: one handler for each workload."""
+
+from japronto import Application
+
+app = Application()
+
+
+@app.get("/")
+def hello(request):
+    return request.Response(text="Hello world!")
+
+
+@app.get("/users/{name}")
+def user(request):
+    return request.Response(text="Hello " + request.match_dict["name"])
+
+
+@app.get("/async")
+async def asynchronous(request):
+    return request.Response(text="Hello world!")
+
+
+@app.get("/json")
+def json(request):
+    return request.Response(json={"message": "Hello world!"})
+
+
+@app.get("/fields")
+def fields(request):
+    return request.Response(text="Hello world!", mime_type="text/html", headers={"Cache-Control": "no-store"})
+
+
+@app.post("/echo")
+def echo(request):
+    return request.Response(body=request.body)

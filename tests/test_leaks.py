@@ -1,0 +1,397 @@
+"""The fast parts hold on to nothing and let go of nothing twice, whatever goes wrong.
+
+What each kind of handler leaves behind is counted: blocks of memory, objects that the collector knows,
+references to what all requests share.  Memory that runs out at any allocation is a MemoryError, and a
+second interpreter is none of a first one's business: those are tried in a process of their own, which
+must end in the usual way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from property.test_lane import BEHAVIOURS, CHANGING, FAST, REFERENCE, Run, Way, get
+from typing import Any
+
+import pytest
+
+from japronto import backend, messages
+from japronto.app import Application
+from japronto.interfaces import Target
+from japronto.pure.connection import Stage
+from japronto.server import Worker
+
+ROUNDS = 10
+REQUESTS = 20
+"""In a round; those behind one that closes the connection are not answered."""
+BREAKING = frozenset(name for name in BEHAVIOURS if "transport" in name or "interrupt" in name)
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """With the fast parts, without the log, which would hold what it is told, and no collection by itself."""
+    monkeypatch.setenv(backend.VARIABLE, "accel")
+    monkeypatch.delenv(backend.SIMD_VARIABLE, raising=False)
+    logging.disable()
+    gc.disable()
+    yield
+    gc.enable()
+    logging.disable(logging.NOTSET)
+
+
+def play(name: str, way: Way = FAST) -> None:
+    """A worker, an application and a connection come and go; requests pipelined and one by one."""
+    run = Run(way, [name], {})
+    if name not in CHANGING:
+        run.happens("receive", get(name) * REQUESTS)
+    run.happens("receive elsewhere", get(name))
+    while run.scene.waits():
+        run.scene.release(0)
+        run.turn()
+    run.close()
+
+
+def held() -> tuple[int, int]:
+    """Blocks of memory, and objects that the collector knows."""
+    gc.collect()
+    return sys.getallocatedblocks(), len(gc.get_objects())
+
+
+def grows(do: Callable[[], object], rounds: int) -> bool:
+    """Whether something is left behind each time; what is left behind once is a cache."""
+    for _ in range(3):
+        do()
+    for _ in range(4):
+        blocks, objects = held()
+        for _ in range(rounds):
+            do()
+        blocks_now, objects_now = held()
+        if blocks_now - blocks < rounds and objects_now - objects < rounds:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("name", sorted(BEHAVIOURS))
+def test_nothing_stays_behind(name: str) -> None:
+    assert not grows(lambda: play(name), ROUNDS)
+
+
+def test_something_that_stays_behind_is_found() -> None:
+    kept: list[Any] = []
+    assert grows(lambda: kept.append([object()]), ROUNDS)
+
+
+def garbage(name: str, way: Way) -> int:
+    """How much a collector finds that a worker has left behind while it serves."""
+    run = Run(way, [name], {})
+    run.happens("receive", get(name))
+    gc.collect()
+    run.happens("receive", get(name) * REQUESTS)
+    while run.scene.waits():
+        run.scene.release(0)
+        run.turn()
+    for kept in (run.scene.kept, run.scene.tasks):
+        kept.clear()
+    found = gc.collect()
+    run.close()
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(BEHAVIOURS.keys() - set(CHANGING) - BREAKING))
+def test_the_collector_finds_no_more_than_without_the_fast_parts(name: str) -> None:
+    assert garbage(name, FAST) <= garbage(name, REFERENCE)
+
+
+# -- Many requests ---------------------------------------------------------------------------
+
+def sync(request: Any) -> Any:
+    return request.Response(text="plain")
+
+
+async def asynchronous(request: Any) -> Any:
+    return request.Response(json=request.match_dict)
+
+
+def content(request: Any) -> Any:
+    return request.Response(201, body=request.body, headers={"A": request.headers["host"]})
+
+
+def fails(request: Any) -> Any:
+    raise ValueError(request.path)
+
+
+async def fails_async(request: Any) -> Any:
+    raise ValueError(request.path)
+
+
+class Many:
+    """A worker without a transport, whose lane is called in place of a protocol."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.app = Application()
+        for pattern, handler in (("/", sync), ("/{a}/{n:int}", asynchronous), ("/content", content),
+                                 ("/fails", fails), ("/fails-async", fails_async)):
+            self.app.add_route(pattern, handler)
+        self.worker = Worker(self.app, self.loop)
+        self.connection = self.worker.protocol().connection  # type: ignore[attr-defined]
+
+    def serve(self, octets: bytes) -> Any:
+        return self.worker.lane.serve(self.connection, octets)  # type: ignore[union-attr]
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.worker.stop())
+        self.loop.close()
+
+
+@pytest.fixture
+def many() -> Iterator[Many]:
+    many = Many()
+    yield many
+    many.close()
+
+
+GET = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST /content HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"
+ALL = GET % b"/" + GET % b"/a/12" + POST + GET % b"/" + GET % b"/b/7?x"
+
+
+def test_a_hundred_thousand_requests_leave_no_garbage(many: Many) -> None:
+    many.serve(ALL)
+    gc.collect()
+    for _ in range(200):
+        assert many.serve(ALL * 100).count(b"HTTP/1.1 2") == 500
+    assert gc.collect() == 0
+
+
+SHARED = (None, True, False, 1, 200, 201, messages.PERSISTENT, messages.RequestHead, Target, Stage.RUNNING,
+          Stage.DONE, backend._fast().response, backend._fast().request)
+
+
+@pytest.mark.parametrize("octets", [ALL, GET % b"/fails", GET % b"/fails-async", GET % b"/nowhere",
+                                    POST[:-1], b"GET / HTTP/1.1\r\n\r\n", b"nonsense"])
+def test_what_all_requests_share_is_neither_held_nor_let_go(many: Many, octets: bytes) -> None:
+    """A reference too many, or too few, for each request shows in the count."""
+    shared = (*SHARED, many.app.request_type, many.connection, many.worker.runner, many.app.limits, sync, octets)
+    for _ in range(10):
+        many.serve(octets)
+    before = [sys.getrefcount(each) for each in shared]
+    for _ in range(1000):
+        many.serve(octets)
+    after = [sys.getrefcount(each) for each in shared]
+    assert [each for each, was, now in zip(shared, before, after, strict=True) if abs(now - was) > 500] == []
+
+
+@pytest.mark.parametrize("named", [
+    {"text": "a"}, {"json": [1]}, {"body": b"a", "code": 404}, {"text": "a", "headers": {"A": "b"}}, {},
+    {"text": "\ud800"}, {"json": {1}}, {"code": 7}, {"nonsense": 1}, {"text": "a", "headers": {"A b": "c"}},
+    {"text": "a", "mime_type": "a/b"}, {"text": "a", "mime_type": "nonsense"}])
+def test_responses_are_let_go_of(named: dict[str, Any]) -> None:
+    make = backend._fast().response
+
+    def attempt() -> None:
+        try:
+            make(**named)
+        except Exception:
+            assert named.keys() != {"text", "body"}
+
+    assert not grows(attempt, 200)
+    before = [sys.getrefcount(each) for each in (*SHARED, *named.values())]
+    for _ in range(1000):
+        attempt()
+    after = [sys.getrefcount(each) for each in (*SHARED, *named.values())]
+    assert max(abs(now - was) for was, now in zip(before, after, strict=True)) < 500
+
+
+def test_lanes_are_let_go_of() -> None:
+    def come_and_go() -> None:
+        many = Many()
+        many.serve(ALL)
+        many.app.add_route("/more", sync)
+        many.serve(ALL)
+        many.close()
+
+    assert not grows(come_and_go, ROUNDS)
+
+
+def test_routes_that_are_refused_are_let_go_of(many: Many, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the application says of its routes, it is an error at worst."""
+    lane: Any = many.worker.lane
+    [target] = {each[3] for each in many.app.laid_out() if each[3].route.pattern == "/"}
+    good = (frozenset(("GET",)), [("literal", ""), ("literal", "")], [("a", 0, 0, False, int)], target)
+    wrong: list[Any] = [None, (), [None], [()], [good[:3]], [(*good[:3], None)], [(1, *good[1:])],
+                        [(good[0], [None], *good[2:])], [(good[0], [("nonsense", "")], *good[2:])],
+                        [(good[0], [("literal", 1)], *good[2:])], [(*good[:2], [None], target)],
+                        [(*good[:2], [(1, 0, 0, False, int)], target)], [(*good[:2], [("a", "0")], target)]]
+
+    def attempt() -> None:
+        for laid_out in wrong:
+            for routes in ([laid_out, [good, *laid_out]] if isinstance(laid_out, list) else [laid_out]):
+                monkeypatch.setattr(Application, "laid_out", lambda app, routes=routes: routes)
+                lane.forget()
+                with pytest.raises((TypeError, ValueError, SystemError)):
+                    many.serve(ALL)
+
+    assert not grows(attempt, 20)
+    monkeypatch.undo()
+    lane.forget()
+    assert many.serve(ALL).count(b"HTTP/1.1 2") == 5
+
+
+# -- In a process of its own -----------------------------------------------------------------
+
+def run(program: str) -> None:
+    done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", program], capture_output=True, text=True,
+                          check=False, timeout=240, env={"JAPRONTO_BACKEND": "accel"})
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stdout + done.stderr
+
+
+NO_MEMORY = """
+import asyncio, gc, logging, sys, warnings
+from _testcapi import remove_mem_hooks, set_nomemory
+from japronto import Application, Response
+from japronto.accel._lane import assemble
+from japronto.server import Worker
+
+warnings.simplefilter("ignore")  # a coroutine may not get to its first step
+logging.disable()
+loop = asyncio.new_event_loop()
+app = Application()
+
+def sync(request):
+    return request.Response(text="plain")
+
+async def asynchronous(request):
+    return request.Response(json=1)
+
+async def waits(request):
+    await loop.create_future()
+
+def looks(request):
+    return request.Response(text=request.match_dict["a"] + request.path, headers={"A": request.method})
+
+def fails(request):
+    raise ValueError
+
+kept = []
+def keeps(request):
+    kept.append(request)
+    return request.Response(404, body=request.body)
+
+for path, handler in {"/": sync, "/async": asynchronous, "/waits": waits, "/l/{a}/{n:int}": looks,
+                      "/fails": fails, "/keeps": keeps}.items():
+    app.add_route(path, handler)
+worker = Worker(app, loop)
+lane, connection = worker.lane, worker.protocol().connection
+
+def get(path):
+    return b"GET %b HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n" % path
+
+def serves(octets):
+    return lambda: lane.serve(connection, octets)
+
+def learns():
+    lane.forget()
+    return lane.serve(connection, get(b"/"))
+
+answered = app.request_type(None, None, connection, None)
+served = lane.serve(connection, get(b"/waits"))
+served[3][0].close()
+answered = served[2]
+answered.response = Response(text="a", headers={"A": "b"})
+post = b"POST /keeps HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: %d\\r\\n\\r\\n"
+
+OPERATIONS = {
+    "plain": serves(get(b"/") * 3), "async": serves(get(b"/async") * 2), "looks": serves(get(b"/l/b/7")),
+    "waits": serves(get(b"/waits")), "fails": serves(get(b"/fails")), "left": serves(get(b"/") + b"GET /"),
+    "keeps": serves((post % 3 + b"abc") + (post % 4 + b"abcd")), "learns": learns,
+    "text": lambda: Response(text="a"), "json": lambda: Response(json=[1]), "code": lambda: Response(404, text="a"),
+    "headers": lambda: Response(body=b"a", headers={"A": "b", "C": "d"}),
+    "mime type": lambda: Response(text="a", mime_type="a/b"), "init": lambda: Response(text="a", encoding="latin-1"),
+    "assemble": lambda: assemble([answered, answered], worker.date()),
+}
+
+def attempt(operation, start, stop):
+    set_nomemory(start, stop)
+    try:
+        return operation()
+    except MemoryError:
+        return None
+    finally:
+        remove_mem_hooks()
+
+def end(result):
+    if type(result) is tuple and type(result[3]) is tuple:
+        result[3][0].close()  # the coroutine that waits
+    kept.clear()
+
+def everything():
+    for name, operation in OPERATIONS.items():
+        end(operation())
+        for start in range(150):
+            for stop in (start + 1, start + 3, 0):
+                end(attempt(operation, start, stop))
+        lane.forget()
+        assert lane.serve(connection, get(b"/") * 2).count(b"plain") == 2, name
+    worker.runner.close()
+    loop.run_until_complete(asyncio.sleep(0))
+    gc.collect()
+    return sys.getallocatedblocks()
+
+everything()
+before = everything()
+after = everything()
+assert after - before < 100, (before, after)
+print("done")
+"""
+
+
+def test_memory_that_runs_out_is_an_error() -> None:
+    """At each allocation in turn, for once, for a while, and for good; and nothing is left behind."""
+    run(NO_MEMORY)
+
+
+INTERPRETERS = """
+import sys
+from japronto import Application
+from japronto.testing import Client
+
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+
+INNER = '''
+try:
+    from japronto import Application
+    from japronto.testing import Client
+except ImportError:
+    pass  # which is an answer, too
+else:
+    app = Application()
+    async def handler(request):
+        return request.Response(text=request.path)
+    app.add_route("/{a}", handler)
+    assert Client(app).get("/inner").text == "/inner"
+'''
+
+app = Application()
+app.add_route("/", lambda request: request.Response(json=request.path))
+
+for _ in range(3):
+    assert Client(app).get("/").text == '"/"'
+    interpreter = interpreters.create()
+    failure = interpreters.run_string(interpreter, INNER)
+    assert failure is None, failure
+    interpreters.destroy(interpreter)
+assert Client(app).get("/").text == '"/"'
+print("done")
+"""
+
+
+def test_a_second_interpreter_has_fast_parts_of_its_own_or_none() -> None:
+    run(INTERPRETERS)
