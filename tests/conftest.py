@@ -7,7 +7,8 @@ import platform
 
 import pytest
 
-os.environ.setdefault("JAPRONTO_JSON", "stdlib")  # Some tests compare octets of JSON; test_encoders.py has all.
+# Some tests compare octets of JSON; test_encoders.py is about all encoders.
+os.environ.setdefault("JAPRONTO_JSON", "stdlib")
 
 from japronto.backend import SIMD_VARIABLE, VARIABLE, Backend, active
 
