@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import http.client
 import inspect
+import json
 import re
 from pathlib import Path
 

@@ -133,7 +133,7 @@ def scan(buffer: bytes, start: int, heads_max: int, limits: Limits,
     # last ones costs 30 ns, looking for the governing ones 500.
     last_section = None
     seen = 0
-    while len(heads) < heads_max:
+    while len(heads) < heads_max and start < len(buffer):
         match = None if resume else _HEAD(buffer, start)
         if match is not None and match.end() - start <= small:
             method, path, query, minor, section = match.groups()
@@ -158,7 +158,7 @@ def scan(buffer: bytes, start: int, heads_max: int, limits: Limits,
             if isinstance(found, Violation):
                 return Scanned(heads, start, found, None)
             if isinstance(found, Resume):
-                return Scanned(heads, start, None, found if len(buffer) > start else None)
+                return Scanned(heads, start, None, found)
             head, stop = found
             seen = governing(head.section)
             resume = None

@@ -122,8 +122,10 @@ jp_step jp_first_step(const jp_state *state, jp_driver *driver, PyObject *runner
                       PyObject **result)
 {
     *result = NULL;
-    if (!is_there(state, driver) && !borrow(state, driver, runner))
+    if (!is_there(state, driver) && !borrow(state, driver, runner)) {
+        jp_drop_driver(driver); /* there may be half of it */
         return JP_STEP_FAILED;
+    }
     if (!switch_task(state, state->enter_task, driver)) {
         PyErr_Clear(); /* There can be only one current task. */
         jp_drop_driver(driver);

@@ -109,12 +109,14 @@ static bool learn(Lane *lane)
 {
     forget(lane);
     lane->request_type = PyObject_GetAttrString(lane->app, "request_type");
-    lane->limits = PyObject_GetAttrString(lane->app, "limits");
-    PyObject *routes = PyObject_CallMethod(lane->app, "laid_out", NULL);
+    lane->limits = lane->request_type ? PyObject_GetAttrString(lane->app, "limits") : NULL;
+    PyObject *routes = lane->limits ? PyObject_CallMethod(lane->app, "laid_out", NULL) : NULL;
     if (routes && PyList_Check(routes))
         lane->routes = jp_make_routes(lane->state, routes);
+    else if (routes)
+        PyErr_SetString(PyExc_TypeError, "the routes of the application must be a list");
     Py_XDECREF(routes);
-    if (!lane->request_type || !lane->limits || !lane->routes || !learn_limits(lane))
+    if (!lane->routes || !learn_limits(lane))
         return false;
     lane->learned = PyType_Check(lane->request_type) &&
                     PyType_IsSubtype((PyTypeObject *)lane->request_type, lane->state->fast_request);
