@@ -61,7 +61,7 @@ FAST, WITHOUT, REFERENCE = Way("accel", True), Way("accel", False), Way("pure", 
 # -- Handlers --------------------------------------------------------------------------------
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="nothing")
-VARYING = re.compile(r"0x[0-9a-f]+|japronto\.[a-z_.]+")
+VARYING = re.compile(r"0x[0-9a-f]+|japronto\.(?:[a-z_]+\.)*")
 """What differs in messages: addresses, and the modules of classes."""
 
 

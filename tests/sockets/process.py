@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 LISTENING = re.compile(
     r"Japronto is listening on (?:http://(?P<host>\[[0-9a-f:]+\]|[0-9.]+):(?P<port>[0-9]+)|unix:(?P<uds>\S+))"
-    r" \(backend [a-z0-9]+, loop (?P<loop>[a-z]+)\); Ctrl-C stops it\.\n")
+    r" \(backend [^,]+, loop (?P<loop>[a-z]+)\); Ctrl-C stops it\.\n")
 
 
 FINISHING = re.compile(
