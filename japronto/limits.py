@@ -23,13 +23,14 @@ def _bound(default: float, reason: str) -> Any:
 
 
 class _Bounds:
-    """What Limits and Timeouts share: a value must be positive."""
+    """What Limits and Timeouts share: a value must be positive, and whole where things are counted."""
 
     def __post_init__(self) -> None:
         for bound in fields(self):  # type: ignore[arg-type]
             value = getattr(self, bound.name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise ValueError(f"{bound.name} must be a positive number, not {value!r}")
+            kinds, words = (int, "whole number") if bound.type == "int" else ((int, float), "number")
+            if isinstance(value, bool) or not isinstance(value, kinds) or not value > 0:
+                raise ValueError(f"{bound.name} must be a positive {words}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

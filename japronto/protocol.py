@@ -19,7 +19,7 @@ import socket
 import struct
 from collections.abc import AsyncIterable, Awaitable, Callable
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from japronto.errors import DisconnectError
 from japronto.interfaces import Handover, Outcome
@@ -37,6 +37,17 @@ _SLOW_HEAD: Final = Violation(408, "The request did not arrive in time.")
 _SLOW_CONTENT: Final = Violation(408, "The content did not arrive in time.")
 _CLIENT_CLOSED: Final = getattr(select, "POLLRDHUP", 0)  # POLLHUP and POLLERR are always told
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
+
+
+class Expected(NamedTuple):
+    """What a client has to do, and how far it has come.  Time runs while nothing of this changes."""
+
+    what: str
+    progress: int = 0
+    more_progress: int = 0
+
+
+NOTHING: Final = Expected("nothing")
 
 
 class HTTPProtocol(asyncio.Protocol):
@@ -63,7 +74,7 @@ class HTTPProtocol(asyncio.Protocol):
         self._reading = True
         self._half_closed = False  # by the server
         self._written = 0  # octets handed to the transport
-        self._expected: tuple[object, ...] = ()  # what the client had to do at the last look,
+        self._expected = NOTHING  # what the client had to do at the last look,
         self._since = 0.0  # and since when
         self._window = (0.0, 0)  # when the rate of content was last looked at, and how much there was
 
@@ -160,34 +171,32 @@ class HTTPProtocol(asyncio.Protocol):
         connection, timeouts = self.connection, self.worker.app.timeouts
         unsent = self.transport.get_write_buffer_size()
         expects = connection.expects
-        expected: tuple[object, ...]
+        expected, limit = NOTHING, 0.0
         if unsent:
-            expected, limit = ("send", self._written - unsent), timeouts.send_seconds
+            expected, limit = Expected("send", self._written - unsent), timeouts.send_seconds
         elif connection.phase is Phase.LINGERING or connection.phase is Phase.CLOSED:
-            expected, limit = ("linger",), timeouts.linger_seconds
+            expected, limit = Expected("linger"), timeouts.linger_seconds
         elif not self._reading:
             # Either the client has closed its side, or it is the server that does not read.
-            expected, limit = ("half-close", self._written, connection.received), timeouts.half_close_seconds
-            if not connection.eof and not self._client_has_closed():
-                expected = ()
+            if connection.eof or self._client_has_closed():
+                expected = Expected("half-close", self._written, connection.received)
+                limit = timeouts.half_close_seconds
         elif expects is Expects.REQUEST and not connection.queue:
-            expected, limit = ("idle", connection.heads), timeouts.idle_seconds
+            expected, limit = Expected("idle", connection.heads), timeouts.idle_seconds
         elif expects is Expects.HEAD:
-            expected, limit = ("head", connection.heads), timeouts.head_seconds
+            expected, limit = Expected("head", connection.heads), timeouts.head_seconds
         elif expects is Expects.CONTENT:
-            expected = ("content", connection.heads, connection.received)
+            expected = Expected("content", connection.heads, connection.received)
             limit = timeouts.content_seconds
             if self._too_little_content(now):
                 self._time_out("content")
                 return
-        else:
-            expected, limit = (), 0
         if expects is not Expects.CONTENT or not self._reading:
             self._window = (now, connection.received)
-        if expected != self._expected or not expected:
+        if expected != self._expected or expected is NOTHING:
             self._expected, self._since = expected, now
         elif now - self._since >= limit:
-            self._time_out(str(expected[0]))
+            self._time_out(expected.what)
 
     def _client_has_closed(self) -> bool:
         """Whether the client has closed its side, or is gone; the loop tells it only to those that read."""

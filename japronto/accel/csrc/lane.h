@@ -96,6 +96,9 @@ typedef struct {
     PyObject *text_name, *json_name, *body_name, *code_name, *init_name, *encode_json_name, *cancelling_name,
         *mime_type_name, *headers_name, *write_name, *carry_on_name, *get_name_name, *callbacks_name;
     PyObject *text_types, *other_types; /* dicts: media types to values of Content-Type */
+    char *fresh;                   /* the slots of a new request, as they stand in it */
+    Py_ssize_t fresh_first;        /* where they start in it */
+    size_t fresh_size;
     Py_ssize_t extras;             /* where jp_extras stands in a fast request */
     PyGetSetDef request_getset[JP_REQUEST_GETSET];
     PyObject *spare_responses[JP_SPARE_RESPONSES]; /* memory without an object in it */
@@ -191,8 +194,8 @@ int jp_make_request_type(PyObject *module, jp_state *state);
 /* The number of a method that the lane serves, an index into state->methods; -1 of any other. */
 int jp_method_of(const uint8_t *method, size_t size);
 
-/* A request in its first state: everything is as __init__ leaves it, but for head, destination,
- * connection and stage. */
+/* A request that is RUNNING: everything else is as __init__ leaves it, but for head, destination and
+ * connection. */
 PyObject *jp_new_request(const jp_state *state, PyTypeObject *type);
 
 /* Put a request that nobody else holds back into that state; false if it must not be used again. */

@@ -151,6 +151,8 @@ static int module_clear(PyObject *module)
     Py_CLEAR(state->fast_protocol);
     Py_CLEAR(state->lane_type);
     jp_free_responses(state);
+    PyMem_Free(state->fresh);
+    state->fresh = NULL;
     return 0;
 }
 
