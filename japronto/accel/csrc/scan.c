@@ -5,6 +5,11 @@
  *                                   scalar  SSE4.2  AVX2
  *     of 40 octets, with a Host        453     307   298
  *     of 751 octets, of a browser     5904    1687  1130
+ *
+ * and where its fields are those of the head ahead of it
+ *
+ *     of 40 octets, with a Host        180     185   187
+ *     of 751 octets, of a browser      786     417   361
  */
 #include "scan_parts.h"
 
