@@ -11,6 +11,7 @@ import copy
 import importlib.util
 import pickle
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from http import HTTPStatus
 from http.cookies import SimpleCookie
 from threading import Thread
@@ -24,9 +25,11 @@ from japronto import backend
 from japronto.accel import _lane
 from japronto.app import Application
 from japronto.errors import BadRequest
-from japronto.interfaces import Outcome
+from japronto.interfaces import Outcome, Target
 from japronto.limits import Limits
-from japronto.pure.connection import Connection
+from japronto.messages import RequestHead
+from japronto.pure.connection import Connection, Phase
+from japronto.pure.request import Request
 from japronto.pure.response import Response as PureResponse
 from japronto.server import Worker
 from japronto.testing import Client
@@ -458,17 +461,34 @@ def test_it_is_not_entered_twice(lane: Lane) -> None:
 
 
 def test_a_change_of_the_application_counts_from_the_next_request_on(lane: Lane) -> None:
+    """Also within what has been received at once: what it knows of the application is out of date."""
     def changes(request: Any) -> Any:
-        lane.app.add_route("/new", plain)
+        lane.app.middleware(lambda request, handler: request.Response(text="surrounded"))
         return plain(request)
 
-    lane.app.add_route("/", changes)
-    assert lane.serve(octets_of("GET /new"))[-1] is Outcome.LEFT.value
-    both = octets_of("GET /") + octets_of("GET /new")
-    output, rest, *_ = lane.serve(both)
+    lane.app.add_route("/", plain)
+    lane.app.add_route("/changes", changes)
+    output, rest, *handed = lane.serve(octets_of("GET /changes") + octets_of("GET /"))
     assert output.endswith(b"plain")
-    assert rest == octets_of("GET /new")
-    assert lane.serve(rest).endswith(b"plain")
+    assert (rest, handed) == (octets_of("GET /"), [None, None, Outcome.LEFT])
+    assert lane.serve(rest).endswith(b"surrounded")
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("blocked", True), ("_draining", True), ("phase", Phase.LINGERING)])
+def test_a_connection_that_stops_taking_answers_is_left(lane: Lane, name: str, value: Any) -> None:
+    """The answer of the handler that has stopped it, and all that is behind."""
+    def stops(request: Any) -> Any:
+        setattr(request.connection, name, value)
+        return plain(request)
+
+    lane.app.add_route("/", plain)
+    lane.app.add_route("/stops", stops)
+    behind = octets_of("GET /")
+    received = octets_of("GET /") + octets_of("GET /stops") + behind
+    output, rest, request, response, outcome = lane.serve(received)
+    assert (output.count(b"plain"), rest, outcome) == (2, behind, Outcome.ANSWERED)  # one is a media type
+    assert (request.target, response.body) == ("/stops", b"plain")
 
 
 def test_no_more_than_unsent_bytes_are_answered_at_once(lane: Lane) -> None:
@@ -557,6 +577,42 @@ def test_the_head_of_a_request_can_be_replaced(lane: Lane) -> None:
     lane.app.add_route("/deletes", deletes)
     assert lane.serve(octets_of("GET /")).endswith(b"OTHER")
     assert lane.serve(octets_of("GET /deletes")).endswith(b"False")
+
+
+def spoils(what: Callable[[Any], Any], names: Iterable[str]) -> Callable[[Any], Any]:
+    """A handler that takes something apart that the lane looks at afterwards."""
+    def handler(request: Any) -> Any:
+        response = request.Response(text="spoiled", headers={"A": "b"})
+        spoiled = what((request, response))
+        for name in names:
+            with suppress(AttributeError):
+                delattr(spoiled, name)
+        return response
+
+    return handler
+
+
+def replaces_the_target(request: Any) -> Any:
+    request.destination = type("Other", (), {"__slots__": ("a",)})()
+    return plain(request)
+
+
+@pytest.mark.parametrize("handler", [
+    replaces_the_target,
+    spoils(lambda given: given[0], Request.__slots__),
+    spoils(lambda given: given[0], ["destination"]),
+    spoils(lambda given: given[0].destination, Target.__slots__),
+    spoils(lambda given: given[0].head, RequestHead.__slots__),
+    spoils(lambda given: given[1], PureResponse.__slots__),
+    spoils(lambda given: given[1].headers, ["lines"]),
+])
+def test_a_handler_that_spoils_something_spoils_its_own_answer_at_most(lane: Lane,
+                                                                      handler: Callable[[Any], Any]) -> None:
+    lane.app.add_route("/{a}/{b}", plain)
+    lane.app.add_route("/{a}", handler)
+    for _ in range(5):
+        lane.serve(octets_of("POST /a", HOST + "Content-Length: 1\r\n", b"a"))
+        assert lane.serve(octets_of("GET /a/b") * 2).count(b"\r\n\r\nplain") == 2
 
 
 # -- Responses -------------------------------------------------------------------------------
@@ -658,9 +714,10 @@ def subclasses(base: Any) -> Iterable[Callable[[], Any]]:
         def encode_json(value: Any) -> str:
             return "encoded"
 
-    return [lambda: Plain(text="a"), lambda: Plain(201, "a"), lambda: Slotted(body=b"a"), lambda: Made(json=1),
-            lambda: New(text="a", code=404), lambda: Encodes(json=1), lambda: Plain(nonsense=1),
-            lambda: Plain(text="a", body=b"a"), lambda: type("Late", (Made,), {})(text="b")]
+    return [lambda: Plain(text="a"), lambda: Plain(201, "a"), lambda: Slotted(body=b"a"),
+            lambda: Made(json=1), lambda: New(text="a", code=404), lambda: Encodes(json=1),
+            lambda: Plain(nonsense=1), lambda: Plain(text="a", body=b"a"),
+            lambda: type("Late", (Made,), {})(text="b")]
 
 
 def test_subclasses_are_those_of_the_reference() -> None:

@@ -199,6 +199,46 @@ def test_what_all_requests_share_is_neither_held_nor_let_go(many: Many, octets: 
     assert [each for each, was, now in zip(shared, before, after, strict=True) if abs(now - was) > 500] == []
 
 
+async def returns(request: Any) -> Any:
+    return sync(request)
+
+
+async def returns_nonsense(request: Any) -> Any:
+    return "nonsense"
+
+
+async def waits(request: Any) -> Any:
+    await asyncio.sleep(0)
+
+
+async def interrupts(request: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("coroutine_function", [returns, returns_nonsense, fails_async, waits, interrupts])
+def test_what_a_handler_keeps_is_let_go_of_once(many: Many, coroutine_function: Callable[[Any], Any]) -> None:
+    """Its request and its coroutine have one reference less than while they were served, and no more."""
+    kept: list[Any] = []
+
+    def handler(request: Any) -> Any:
+        kept[:] = request, coroutine_function(request)
+        return kept[1]
+
+    many.app.add_route("/kept", handler)
+    served = None
+    try:
+        served = many.serve(GET % b"/kept")
+    except KeyboardInterrupt:
+        assert coroutine_function is interrupts
+    coroutine = kept.pop()
+    assert sys.getrefcount(coroutine) == 2 + (coroutine_function is waits)  # in what was handed over
+    coroutine.close()
+    del served, coroutine
+    [request] = kept
+    kept.clear()
+    assert sys.getrefcount(request) == 2
+
+
 @pytest.mark.parametrize("named", [
     {"text": "a"}, {"json": [1]}, {"body": b"a", "code": 404}, {"text": "a", "headers": {"A": "b"}}, {},
     {"text": "\ud800"}, {"json": {1}}, {"code": 7}, {"nonsense": 1}, {"text": "a", "headers": {"A b": "c"}},

@@ -468,76 +468,73 @@ def test_closing_waits_no_longer_than_it_may(run: Run, caplog: pytest.LogCapture
     assert caplog.messages == ["Not all requests were finished in 0.05 s"]
 
 
+class CleanUp:
+    """An application that cleans up for clients that have left, and takes its time."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self.app = greeter(timeouts=timeouts)
+        self.turned = asyncio.Semaphore(0)
+        """Once more for each that has begun, and for each that cleans up."""
+        self.leave = asyncio.Event()
+        self.ended: list[str] = []
+        self.app.get("/handler")(lambda request: self.waits("handler"))
+        self.app.get("/stream")(lambda request: Response(body=self.stream()))
+        self.app.get("/unsent")(lambda request: Response(204, body=self))
+        self.app.on_shutdown(lambda app: self.ended.append("shut down"))
+
+    async def waits(self, name: str) -> Response:
+        try:
+            self.turned.release()
+            await asyncio.Event().wait()
+        finally:
+            self.turned.release()
+            await self.leave.wait()
+            self.ended.append(name)
+        raise AssertionError
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        yield b"x"
+        await self.waits("stream")
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        raise AssertionError("a 204 has no content")
+
+    async def aclose(self) -> None:
+        """Of the content that is not sent."""
+        self.turned.release()
+        self.turned.release()
+        try:
+            await self.leave.wait()
+        except asyncio.CancelledError:
+            self.leave.set()  # The others are not cancelled a second time.
+            raise
+        self.ended.append("unsent")
+
+
 @pytest.mark.parametrize("stops", ["drains", "is cut"])
 def test_closing_waits_for_clean_up_code_of_clients_that_have_left(run: Run, stops: str) -> None:
     """Of handlers, of streams, and of streams that nobody gets."""
     async def main() -> None:
-        app = greeter(timeouts=Timeouts(drain_seconds=0.05 if stops == "is cut" else 600))
-        entered, leave, ended = asyncio.Semaphore(0), asyncio.Event(), list[str]()
-
-        async def waits(name: str, begin: Callable[[], None]) -> None:
-            try:
-                begin()
-                await asyncio.Event().wait()
-            finally:
-                entered.release()
-                await leave.wait()
-                ended.append(name)
-
-        @app.get("/handler")
-        async def handler(request: Request) -> Response:
-            await waits("handler", entered.release)
-            raise AssertionError
-
-        @app.get("/stream")
-        def stream(request: Request) -> Response:
-            async def pieces() -> AsyncIterator[bytes]:
-                yield b"x"
-                await waits("stream", entered.release)
-
-            return Response(body=pieces())
-
-        @app.get("/unsent")
-        def unsent(request: Request) -> Response:
-            class Pieces:
-                def __aiter__(self) -> Pieces:
-                    return self
-
-                async def __anext__(self) -> bytes:
-                    raise AssertionError
-
-                async def aclose(self) -> None:
-                    entered.release()
-                    entered.release()
-                    try:
-                        await leave.wait()
-                    except asyncio.CancelledError:
-                        leave.set()  # The others are not cancelled a second time.
-                        raise
-                    ended.append("unsent")
-
-            return Response(204, body=Pieces())
-
-        app.on_shutdown(lambda app: ended.append("shut down"))
-        server = await app.start_server(port=0)
+        cleanup = CleanUp(Timeouts(drain_seconds=0.05 if stops == "is cut" else 600))
+        server = await cleanup.app.start_server(port=0)
         for name in ("handler", "stream", "unsent"):
             _, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(f"GET /{name} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
-            await entered.acquire()
+            await cleanup.turned.acquire()
             reset(writer)
-            await entered.acquire()
+            await cleanup.turned.acquire()
         while server.worker.protocols:  # noqa: ASYNC110 - nobody is told of it
             await asyncio.sleep(0)
-        closing = asyncio.create_task(server.close())
-        while not await refuses(server.port):
-            pass
         assert server.worker.left == "3 requests"
+        closing = asyncio.create_task(server.close())
         if stops == "drains":
+            while not await refuses(server.port):
+                pass
             assert not closing.done()
-            leave.set()
+            cleanup.leave.set()
         await closing
-        assert ended.pop() == "shut down"
-        assert sorted(ended) == ["handler", "stream", *["unsent"] * (stops == "drains")]
+        assert cleanup.ended.pop() == "shut down"
+        assert sorted(cleanup.ended) == ["handler", "stream", *["unsent"] * (stops == "drains")]
     run(main())
 
 
@@ -604,7 +601,7 @@ def test_what_a_server_waits_for_is_told_in_words(run: Run) -> None:
         async with await app.start_server(port=0) as server:
             told = [server.worker.left]
             _, idle = await asyncio.open_connection("127.0.0.1", server.port)
-            while not server.worker.left:
+            while not server.worker.left:  # noqa: ASYNC110 - nobody is told of it
                 await asyncio.sleep(0)
             told.append(server.worker.left)
             answers = []

@@ -305,6 +305,7 @@ log.addHandler(Listener())
 log.setLevel(logging.ERROR)
 loop.set_exception_handler(heard)
 gc.freeze()
+gc.set_threshold(50)  # so that a collector looks at what is under way
 
 
 def differing(fast: Outcome, right: Outcome) -> Iterator[tuple[str, Any, Any]]:

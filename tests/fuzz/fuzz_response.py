@@ -103,7 +103,8 @@ def text(from_: Choices) -> Any:
 def body(from_: Choices) -> Any:
     return from_.one_of(from_.some, None, b"", lambda: b"x" * (65_530 + from_.number(12)),
                         lambda: bytearray(b"a"), lambda: memoryview(b"abcdef")[::2], Octets(b"mine"), "text",
-                        7, lambda: [b"a", b"b"], lambda: iter((b"a", b"b")))
+                        7, lambda: [b"a", b"b"], lambda: iter((b"a", b"b")),
+                        lambda: b"x" * (4095 - from_.number(256)))  # all of it about as long as a buffer
 
 
 def json(from_: Choices) -> Any:

@@ -14,7 +14,7 @@ export JAPRONTO_PYTHON
 export PYTHONPATH="$root:$root/tests" PYTHONDONTWRITEBYTECODE=1
 
 C=$root/japronto/accel/csrc
-set -- "$@" -max_len=4096 -timeout=30 -dict="$here/http.dict"
+set -- "$@" -max_len=4096 -timeout=300 -dict="$here/http.dict"
 case $target in
 scan)
     sources="$here/fuzz_scan.c $C/scan*.c" flags= ;;

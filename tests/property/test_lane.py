@@ -5,8 +5,8 @@ each, and the same happens to all of them; one has the lane, one has not, and on
 leaves, what handlers are called with, in which order, what is logged and how the connections end must
 not differ.
 
-Where a handler breaks the connection off, answers ahead of it that the lane has sent already, and the
-reference has not, are no difference: the client is gone.
+Where a handler breaks the connection off, answers ahead of it that one has sent already, and another
+has not, are no difference: the client is gone.
 """
 
 from __future__ import annotations
@@ -591,7 +591,9 @@ class Transport(asyncio.Transport):
                 "heads": connection.heads, "received": connection.received, "eof": connection.eof,
                 "blocked": connection.blocked, "expects": connection.expects, "upgrade": connection.upgrade,
                 "streaming": connection.streaming is not None, "half-closed": self.half_closed,
-                "closing": self.closing, "tasks": len(self.protocol.tasks()), "reading": self.reading}
+                "closing": self.closing, "tasks": len(self.protocol.tasks()),
+                # Behind the end there is nothing to read, and one may have been asked to pause ahead of it.
+                "reading": self.reading or connection.eof}
 
     # What the protocol calls.
 
@@ -742,7 +744,8 @@ def compare(*steps: tuple[str, Any], **options: Any) -> None:
         expected = scenario.played(way)
         assert fast.broken_off is expected.broken_off
         if fast.broken_off:
-            assert all(map(bytes.startswith, fast.sent, expected.sent))
+            for sent, other in zip(fast.sent, expected.sent, strict=True):
+                assert sent.startswith(other) or other.startswith(sent)
             assert fast.called == expected.called
         else:
             assert fast.sent == expected.sent

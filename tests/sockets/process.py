@@ -22,6 +22,8 @@ LISTENING = re.compile(
     r" \(backend [^,]+, loop (?P<loop>[a-z]+)\); Ctrl-C stops it\.\n")
 
 
+BACKEND = ("JAPRONTO_BACKEND", "JAPRONTO_SIMD")
+"""The variables that choose what is tested; no other is for the server that these tests start."""
 FINISHING = re.compile(
     r"Finishing [0-9]+ (?:request|connection)s?, at most [0-9.]+ s; another signal stops at once\.\n")
 """What a server says that takes its time to stop, as it must on a busy machine."""
@@ -74,7 +76,7 @@ class Server:
         listen = () if {"--host", "--uds"} & set(options) else ("--host", "127.0.0.1")
         port = () if {"--port", "--uds"} & set(options) else ("--port", "0")
         environment = {name: value for name, value in os.environ.items()
-                       if not name.startswith(("JAPRONTO_", "PYTHON", "COVERAGE_"))}
+                       if name in BACKEND or not name.startswith(("JAPRONTO_", "PYTHON", "COVERAGE_"))}
         environment["TESTS_APP_RECORD"] = str(self._record)
         environment["TESTS_APP_HOLD"] = "1" if hold else ""
         python = (sys.executable, *(("-X", "dev") if dev else ()), "-W", "error")

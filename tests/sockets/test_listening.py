@@ -45,7 +45,7 @@ def test_a_second_server_at_the_same_port_exits_with_3(start: Start) -> None:
     second = start("--port", str(first.port), ready=False)
     second.exits(code=3, complaint=(
         f"japronto: cannot listen on 127.0.0.1 port {first.port}: Address already in use; "
-        "choose another with --port or --host\n"))
+        "choose another port or host\n"))
     first.lives()
 
 
@@ -54,7 +54,7 @@ def test_a_second_server_at_the_same_unix_socket_exits_with_3(start: Start, tmp_
     second = start("--uds", first.uds, ready=False)
     second.exits(code=3, complaint=(
         f"japronto: cannot listen on unix:{first.uds}: Address already in use; "
-        "choose another path with --uds\n"))
+        "choose another path\n"))
     first.lives()
 
 
@@ -63,7 +63,8 @@ def test_a_file_that_is_no_socket_is_not_replaced(start: Start, tmp_path: Path) 
     path.write_text("precious")
     server = start("--uds", str(path), ready=False)
     server.exits(code=3, complaint=(
-        f"japronto: cannot listen on unix:{path}: File exists; choose another path with --uds\n"))
+        f"japronto: cannot listen on unix:{path}: something that is not a socket has that path; "
+        "choose another path\n"))
     assert path.read_text() == "precious"
 
 
