@@ -25,7 +25,7 @@ def blocks(language: str) -> list[str]:
 def test_the_two_commands_start_from_nothing() -> None:
     complete = [block.rstrip("\n") for block in blocks("sh") if block.startswith(INSTALL)]
     assert complete == [INSTALL + ". && .venv/bin/japronto demo",
-                        INSTALL + "-e '.[test]' && .venv/bin/python -m pytest --cov"]
+                        INSTALL + "-e '.[test]' && .venv/bin/python -m pytest -n auto --cov"]
 
 
 def test_ci_runs_the_command_that_the_readme_gives() -> None:

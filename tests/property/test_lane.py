@@ -388,7 +388,7 @@ async def keeps_its_task(scene: Scene, request: Any) -> Any:
 
 @behaviour
 async def refers_weakly_to_its_task(scene: Scene, request: Any) -> Any:
-    scene.weak.append(weakref.ref(asyncio.current_task()))  # type: ignore[arg-type]
+    scene.tasks.append(weakref.ref(asyncio.current_task()))  # type: ignore[arg-type]
     return request.Response(text="kept")
 
 
@@ -593,7 +593,7 @@ class Transport(asyncio.Transport):
                 "streaming": connection.streaming is not None, "half-closed": self.half_closed,
                 "closing": self.closing, "tasks": len(self.protocol.tasks()),
                 # Behind the end there is nothing to read, and one may have been asked to pause ahead of it.
-                "reading": self.reading or connection.eof}
+                "reading": self.reading or self.closing or connection.eof}
 
     # What the protocol calls.
 

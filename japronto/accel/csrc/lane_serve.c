@@ -227,8 +227,13 @@ static bool clean_context(Lane *lane)
         Py_CLEAR(lane->context);
         good = good && enter_context(lane);
     }
-    if (good)
+    if (good) {
         PyErr_Restore(type, value, traceback);
+    } else {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+    }
     return good;
 }
 
