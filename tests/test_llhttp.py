@@ -430,7 +430,7 @@ def test_a_head_that_may_be_too_long_is_for_the_reference(bound: str) -> None:
     octets = BROWSER + TRIVIAL
     assert taken_by_llhttp(octets, Limits(**{bound: len(BROWSER)}))
     assert not taken_by_llhttp(octets, Limits(**{bound: len(BROWSER) - 1}))
-    assert taken_by_llhttp(octets, Limits(**{bound: float("inf")}))
+    assert taken_by_llhttp(octets, Limits(**{bound: 2**40}))
 
 
 def test_nothing_is_left_for_the_collector() -> None:

@@ -292,7 +292,6 @@ def test_no_context_leaks_from_request_to_request(run: Run) -> None:
         app.add_error_handler(LookupError, failed)
         WHO.set("outside")
         server = await app.start_server(port=0)
-        server.worker.lane = None  # It is held to the same by tests of its own.
         WHO.set("later")
         for _ in range(2):
             await pipelined(server, *["/sync", "/async", "/waits"] * 2)

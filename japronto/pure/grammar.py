@@ -137,11 +137,11 @@ def scan(buffer: bytes, start: int, heads_max: int, limits: Limits,
         match = None if resume else _HEAD(buffer, start)
         if match is not None and match.end() - start <= small:
             method, path, query, minor, section = match.groups()
+            if method == b"CONNECT":
+                return Scanned(heads, start, _CONNECT_TARGET, None)
             text = decode_path(path) if b"%" in path else path.decode("ascii")
             if isinstance(text, Violation):
                 return Scanned(heads, start, text, None)
-            if method == b"CONNECT":
-                return Scanned(heads, start, _CONNECT_TARGET, None)
             if section != last_section:
                 if section.count(b"\n") - 1 > limits.fields:
                     return Scanned(heads, start, _MANY_FIELDS, None)

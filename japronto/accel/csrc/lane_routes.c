@@ -333,7 +333,8 @@ static void walk(search *search, const node *node, size_t place)
     }
     const char *at = search->path.starts[place];
     size_t size = (size_t)(search->path.starts[place + 1] - 1 - at);
-    for (const edge *edge = node->edges; edge < node->edges + node->edge_count; edge++) {
+    for (size_t i = 0; i < node->edge_count; i++) {
+        const edge *edge = &node->edges[i];
         if ((edge->kind == LITERAL && edge->size != size) || !fits(edge, at, size, search->path.last))
             continue;
         if (edge->kind == PATH)
