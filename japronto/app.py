@@ -482,19 +482,6 @@ class Application(RouteDecorators):
         return parse_multipart(content, content_type, self._limits.form_fields)
 
 
-def not_a_response(request: Request, answer: Any) -> TypeError:
-    """What to say of an answer that is no response: who gave it, as far as that is known."""
-    who = "middleware"
-    if request.route is not None:
-        who = f"the handler {describe(request.route.handler)}"
-        if request.destination.handler is not request.route.handler:
-            who += ", or middleware around it,"
-    if inspect.iscoroutine(answer):
-        return TypeError(f"{who} must return a Response, not a coroutine: "
-                         "what is async must be awaited, as in return await handler(request)")
-    return TypeError(f"{who} must return a Response, not {answer!r}")
-
-
 def _response(request: Request, error: BaseException, handler: Callable[..., Any], answer: Any) -> Response:
     """What an error handler returned, if it is a response."""
     if isinstance(answer, Response):

@@ -165,5 +165,4 @@ def _parts() -> dict[str, Any]:
         "head_mode": parser.HEAD,
         "enter_task": tasks.enter_task,
         "leave_task": tasks.leave_task,
-        "cancelled_error": tasks.CancelledError,
     }

@@ -27,6 +27,7 @@ from japronto.messages import Expects, Violation
 from japronto.pure.connection import Connection, Phase
 from japronto.pure.request import Request
 from japronto.pure.response import Response
+from japronto.routing import not_a_response
 
 if TYPE_CHECKING:
     from japronto.server import Worker
@@ -402,7 +403,7 @@ class HTTPProtocol(asyncio.Protocol):
                     request.connection.respond(request, answer)
                     self.wake()
                     return
-                error = TypeError(f"a handler must return a Response, not {answer!r}")
+                error = not_a_response(request, answer)
             except Exception as refused:  # mostly a ResponseError
                 error = refused
         self._fail(request, error)

@@ -139,6 +139,19 @@ def describe(function: Callable[..., Any]) -> str:
     return f"{module}.{name}" if module and name else repr(function)
 
 
+def not_a_response(request: Any, answer: Any) -> TypeError:
+    """What to say of an answer that is no response: who gave it, as far as that is known."""
+    who = "middleware"
+    if request.route is not None:
+        who = f"the handler {describe(request.route.handler)}"
+        if request.destination.handler is not request.route.handler:
+            who += ", or middleware around it,"
+    if inspect.iscoroutine(answer):
+        return TypeError(f"{who} must return a Response, not a coroutine: "
+                         "what is async must be awaited, as in return await handler(request)")
+    return TypeError(f"{who} must return a Response, not {answer!r}")
+
+
 def checked(function: HandlerType, what: str, *arguments: str) -> HandlerType:
     """The function itself, if it can be called with these positional arguments; else raises TypeError.
 

@@ -35,9 +35,10 @@ from japronto import (
     default_error_handler,
     default_request_logger,
 )
-from japronto.app import compose, not_a_response
+from japronto.app import compose
 from japronto.errors import MethodNotImplemented, StartError, UsageError
 from japronto.messages import ENCODED_SLASH, Framing, RequestHead
+from japronto.routing import not_a_response
 
 ORDINARY = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 

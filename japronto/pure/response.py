@@ -245,6 +245,8 @@ JSON: Final = b"application/json"
 
 
 def _checked_code(code: Any, upgrade: Callable[[], Any] | None) -> int:
+    if isinstance(code, str):
+        raise ResponseError(f"a status code is a number, not {code!r}; give text=... for a str")
     if isinstance(code, bool) or not isinstance(code, int) or not 100 <= code <= 599:
         raise ResponseError(f"a status code is a number from 200 to 599, not {code!r}")
     if code < 200 and code != 101:

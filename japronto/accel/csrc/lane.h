@@ -76,7 +76,6 @@
     X(head_mode)               /* the mode of a parser that waits for a head */ \
     X(enter_task)              /* asyncio's */ \
     X(leave_task)              /* asyncio's */ \
-    X(cancelled_error)         /* asyncio.CancelledError */
 
 #define JP_PART(name) PyObject *name;
 #define JP_TYPE(class, SLOTS) PyObject *class##_type;
