@@ -85,6 +85,33 @@ async def pipelined(server: Server, *targets: str) -> str:
     return received
 
 
+@pytest.mark.parametrize("lane", [True, False])
+def test_nothing_is_handled_behind_an_answer_that_closes(run: Run, lane: bool) -> None:
+    """RFC 9112 s.9.6: it would not be answered, and be done twice when the client sends it again."""
+    done: list[str] = []
+
+    async def main() -> None:
+        app = Application()
+
+        @app.post("/{name}")
+        def post(request: Request) -> Response:
+            done.append(request.match_dict["name"])
+            return request.Response(text="done", headers={"Connection": "close"} if done == ["a"] else None)
+
+        async with await app.start_server(port=0) as server:
+            if not lane:
+                server.worker.lane = None
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"".join(b"POST /%b HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx" % name
+                                  for name in (b"a", b"b", b"c")))
+            received = await reader.read()
+            writer.close()
+        assert received.count(b"HTTP/1.1 200 OK") == 1
+
+    run(main())
+    assert done == ["a"]
+
+
 def reset(writer: asyncio.StreamWriter) -> None:
     """Leave at once; to close as usual would look like a client that still wants its answer."""
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -105,10 +105,10 @@ class Connection:
     ``observed``  whether the host wants to hear of each exchange that is over
     """
 
-    __slots__ = ("_assemble", "_discarded", "_draining", "_ignores_events", "_observed", "_parser",
-                 "_ready_bytes", "_receiving", "_running", "_sent", "_unread", "_unsafe", "_waiting",
-                 "blocked", "eof", "heads", "host", "limits", "phase", "queue", "received", "service",
-                 "streaming", "upgrade")
+    __slots__ = ("_assemble", "_closing", "_discarded", "_draining", "_ignores_events", "_observed",
+                 "_parser", "_ready_bytes", "_receiving", "_running", "_sent", "_unread", "_unsafe",
+                 "_waiting", "blocked", "eof", "heads", "host", "limits", "phase", "queue",
+                 "received", "service", "streaming", "upgrade")
 
     def __init__(self, service: Service, host: Host, limits: Limits, parser: ParserFactory,
                  assemble: Assemble, *, observed: bool = False) -> None:
@@ -143,6 +143,7 @@ class Connection:
         self._discarded = 0  # octets thrown away after the end
         self._ignores_events = False  # those that the parser has given already, behind content given up
         self._draining = False
+        self._closing = False  # whether an answer that closes the connection is there
 
     # -- what came --------------------------------------------------------------------------------
 
@@ -296,8 +297,14 @@ class Connection:
         return request
 
     def _may_start(self) -> bool:
-        """Whether the handler of the first request that waits may start."""
-        if not self._waiting or self.blocked or self._ready_bytes >= self.limits.unsent_bytes:
+        """Whether the handler of the first request that waits may start.
+
+        Not behind an answer that closes the connection: nobody would get what it does answered
+        (RFC 9112 s.9.6).
+        """
+        if not self._waiting or self._closing or self.blocked:
+            return False
+        if self._ready_bytes >= self.limits.unsent_bytes:
             return False
         request = self._waiting[0]
         head = request.head
@@ -333,6 +340,7 @@ class Connection:
                     self.host.discard(response.stream)
             request.boundary = (request.streams or response.upgrade is not None
                                 or not request.persistent)
+            self._closing = self._closing or not request.persistent
         request.response = response
         request.stage = _READY
         self._ready_bytes += len(response._body)
