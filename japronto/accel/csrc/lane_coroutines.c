@@ -15,7 +15,7 @@ void jp_drop_driver(jp_driver *driver)
 static Py_ssize_t weak_references(PyObject *object)
 {
     Py_ssize_t count = 0;
-    PyObject *next = *jp_slot(object, Py_TYPE(object)->tp_weaklistoffset);
+    PyObject *next = *PyObject_GET_WEAKREFS_LISTPTR(object);
     for (; next; next = (PyObject *)((PyWeakReference *)next)->wr_next)
         count++;
     return count;
@@ -37,7 +37,7 @@ static bool borrow(const jp_state *state, jp_driver *driver, PyObject *runner)
     if (!driver->driver || !driver->loop)
         return false;
     if ((PyObject *)Py_TYPE(driver->driver) != state->driver_type || !task_of(state, driver) ||
-        Py_TYPE(task_of(state, driver))->tp_weaklistoffset <= 0) {
+        !PyType_SUPPORTS_WEAKREFS(Py_TYPE(task_of(state, driver)))) {
         PyErr_SetString(PyExc_TypeError, "the runner has lent something that is not a driver");
         return false;
     }

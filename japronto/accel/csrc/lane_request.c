@@ -205,8 +205,7 @@ static void reset(PyObject *request, Py_ssize_t offset, PyObject *value)
 bool jp_reuse_request(const jp_state *state, PyObject *request)
 {
     jp_extras *extras = jp_extras_of(state, request);
-    PyTypeObject *type = Py_TYPE(request);
-    if (extras->dict || (type->tp_weaklistoffset > 0 && *jp_slot(request, type->tp_weaklistoffset)))
+    if (extras->dict || (PyType_SUPPORTS_WEAKREFS(Py_TYPE(request)) && *PyObject_GET_WEAKREFS_LISTPTR(request)))
         return false;
     jp_put(request, state->at.request.head, NULL);
     jp_put(request, state->at.request.destination, NULL);
@@ -259,7 +258,7 @@ static void dealloc(PyObject *request)
     PyTypeObject *type = Py_TYPE(request);
     PyObject_GC_UnTrack(request);
     Py_TRASHCAN_BEGIN(request, dealloc)
-    if (type->tp_weaklistoffset > 0)
+    if (PyType_SUPPORTS_WEAKREFS(type))
         PyObject_ClearWeakRefs(request);
     clear(request);
     type->tp_free(request);
