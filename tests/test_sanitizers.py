@@ -117,7 +117,7 @@ def test_the_inputs_that_fuzzing_starts_from(target: str, tmp_path: Path) -> Non
     succeeds(COMPILERS[-1], *STRICT, *SANITIZED, f"-I{CSRC}", f'-DTARGET="fuzz.fuzz_{target}"',
              FUZZ / "embedded.c", FUZZ / "replay.c", *SOURCES, *embedding.flags(), "-o", "replay",
              cwd=tmp_path)
-    files = corpus.write(tmp_path / "corpus", target)
+    files = corpus.write(tmp_path / "corpus", target)[::4]
     said = succeeds("./replay", *files, cwd=tmp_path, ASAN_OPTIONS="detect_leaks=0",
                     JAPRONTO_PYTHON=sys.executable, PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}")
     assert said == f"{len(files)} inputs\n"

@@ -25,7 +25,7 @@ from japronto.backend import Backend, every
 KEPT = Path(tempfile.gettempdir()) / "japronto-hypothesis"
 
 set_hypothesis_home_dir(KEPT)  # else Hypothesis keeps its tables of Unicode in the tree
-settings.register_profile("deterministic", database=None, deadline=None, derandomize=True, max_examples=80)
+settings.register_profile("deterministic", database=None, deadline=None, derandomize=True, max_examples=40)
 settings.register_profile("thorough", database=DirectoryBasedExampleDatabase(KEPT / "examples"),
                           deadline=None, max_examples=20_000, stateful_step_count=80)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "deterministic"))
