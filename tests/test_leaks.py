@@ -416,7 +416,7 @@ def everything():
 everything()
 before = everything()
 after = everything()
-assert after - before < 100, (before, after)
+assert after - before < 300, (before, after)  # a reference lost in one operation shows as 1,500
 print("done")
 """
 
