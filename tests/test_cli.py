@@ -660,6 +660,7 @@ def test_serving_without_standard_streams(directory: Path, loop: str, streams: s
     """Neither is a client sent what was meant for a closed stream, nor does the server end for it."""
     shell = ("sh", "-c", f'exec "$0" "$@" {streams}', *COMMAND)
     with start(directory, "hello:app", "--uds", "socket", "--access-log", "--loop", loop,
+               "--linger-seconds", "0.2", "--check-seconds", "0.1",
                python=shell) as process, socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(WAIT_SECONDS)
         until(lambda: sock.connect_ex(str(directory / "socket")) == 0, process)
