@@ -1,28 +1,32 @@
-"""Japronto: an HTTP/1.1 server and micro-framework.  These are the names that programs use."""
+"""Japronto: an HTTP/1.1 server and micro-framework.  These are the names that programs use.
 
-from typing import TYPE_CHECKING, Any
+A name is imported when it is first asked for, since the master of several workers serves nobody and
+should hold nothing of the server.
+"""
 
-from japronto import backend
-from japronto.app import Application, default_error_handler, default_request_logger
-from japronto.errors import (
-    BadRequest,
-    ContentTooLarge,
-    DisconnectError,
-    HTTPError,
-    MalformedContent,
-    MalformedJSON,
-    MalformedText,
-    MethodNotAllowed,
-    ResponseError,
-    RouteNotFoundException,
-)
-from japronto.forms import File
-from japronto.limits import Limits, Timeouts
-from japronto.pure.request import Request
-from japronto.routing import Router
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from japronto import backend as backend
+    from japronto.app import Application, default_error_handler, default_request_logger
+    from japronto.errors import (
+        BadRequest,
+        ContentTooLarge,
+        DisconnectError,
+        HTTPError,
+        MalformedContent,
+        MalformedJSON,
+        MalformedText,
+        MethodNotAllowed,
+        ResponseError,
+        RouteNotFoundException,
+    )
+    from japronto.forms import File
+    from japronto.limits import Limits, Timeouts
+    from japronto.pure.request import Request
     from japronto.pure.response import Response
+    from japronto.routing import Router
 
 __version__ = "2.0.0a1"
 
@@ -49,9 +53,27 @@ __all__ = [
     "default_request_logger",
 ]
 
+_MODULES: Final = {
+    "Application": "app", "default_error_handler": "app", "default_request_logger": "app",
+    "File": "forms", "Limits": "limits", "Timeouts": "limits", "Request": "pure.request", "Router": "routing",
+}
+"""Where the names are; those that are not here are errors."""
+
 
 def __getattr__(name: str) -> Any:
-    """``Response`` is that of the backend, which may be chosen after this module was imported."""
+    """A name of this package, on its first use.
+
+    ``Response`` is that of the backend, which may be chosen after this module was imported.
+    """
+    if name == "backend":
+        return import_module("japronto.backend")
     if name == "Response":
-        return backend.active().response
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return import_module("japronto.backend").active().response
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"japronto.{_MODULES.get(name, 'errors')}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "backend"})

@@ -29,6 +29,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
 from japronto import backend, encoders
+from japronto.config import ServerConfig
 from japronto.errors import (
     DisconnectError,
     HTTPError,
@@ -386,7 +387,7 @@ class Application(RouteDecorators):
             raise UsageError("reload=True needs a later version of Japronto; leave it out")
         if (worker_num or 1) != 1:
             raise UsageError("several workers need a later version of Japronto; use worker_num=1")
-        from japronto.server import ServerConfig, serve  # noqa: PLC0415
+        from japronto.server import serve  # noqa: PLC0415
 
         self.debug = self.debug or debug
         if self.debug and self.log_request is None:  # as in 2017
@@ -404,7 +405,7 @@ class Application(RouteDecorators):
     async def start_server(self, host: str = "127.0.0.1", port: int = 8080, *, uds: str | None = None,
                            **options: Any) -> Server:
         """Serve on the loop that runs already; ``options`` are those of ``ServerConfig``."""
-        from japronto.server import ServerConfig, start_server  # noqa: PLC0415
+        from japronto.server import start_server  # noqa: PLC0415
 
         return await start_server(self, ServerConfig(host=host, port=port, uds=uds, **options))
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from japronto import messages, tasks
+from japronto.config import BACKEND_VARIABLE, BACKENDS, SIMD_VARIABLE
 from japronto.errors import UsageError
 from japronto.interfaces import Assemble, ContentMax, Lane, Target
 from japronto.limits import Limits
@@ -50,9 +51,8 @@ class Backend(NamedTuple):
 PURE: Final = Backend("pure", "none", parser.Parser, assembler.assemble, Request, response.Response,
                        HTTPProtocol, None)
 
-VARIABLE: Final = "JAPRONTO_BACKEND"
-SIMD_VARIABLE: Final = "JAPRONTO_SIMD"
-NAMES: Final = ("auto", "accel", "pure", "httptools")
+VARIABLE: Final = BACKEND_VARIABLE
+NAMES: Final = BACKENDS
 SLOW: Final = {"pure": "there is none in Python", "httptools": "httptools is none"}
 """Why there is no instruction set to choose."""
 

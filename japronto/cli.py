@@ -4,6 +4,9 @@ It decides how a setting is said: as an option, or as an environment variable be
 at all, and then the default stands.  Both are read by the same function, so that both take the
 same values.  A mistake ends in one sentence that names it and what to do: exit code 2 when the
 command is wrong, 3 when the server could not start.
+
+What serves is imported when it is needed.  A process that only reads the command, as a master of workers
+does, holds no event loop and no application.
 """
 
 from __future__ import annotations
@@ -12,20 +15,28 @@ import argparse
 import dataclasses
 import io
 import os
-import platform
 import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from japronto import __version__, backend, encoders
-from japronto.app import Application
-from japronto.errors import StartError, UsageError
+from japronto import __version__
+from japronto.config import (
+    BACKEND_VARIABLE,
+    BACKENDS,
+    ENCODER_VARIABLE,
+    ENCODERS,
+    SIMD_LEVELS,
+    SIMD_VARIABLE,
+    ServerConfig,
+)
+from japronto.errors import StartError, UsageError, near
 from japronto.limits import KIB, MIB, Limits, Timeouts
-from japronto.loading import load, near
-from japronto.server import ServerConfig, loop_name, serve
+
+if TYPE_CHECKING:
+    from japronto.app import Application
 
 USAGE = "japronto [options] module:app\n       japronto [options] demo"
 DESCRIPTION = "Serve an application, or the demonstration that is built in."
@@ -59,9 +70,6 @@ ELSEWHERE: Final = {word: hint for hint, words in {
     "name the application alone, such as japronto hello:app": "run serve start",
 }.items() for word in words.split()}
 """What other servers, or the Japronto of 2017, have: a hint for those who come from there."""
-
-SIMD_NAMES: Final = ("auto", "scalar", "sse4.2", "avx2")
-"""Those that there are; whether this processor has them, the backend says."""
 
 COUNT_MAX: Final = 2**31 - 1
 """What fits the C int of ``listen(2)``; no count makes sense beyond it."""
@@ -180,12 +188,12 @@ def _server_options() -> list[Option]:
         Option("uds", _path, "PATH", "Unix socket to listen on, in place of host and port", "serving"),
         option("backlog", _whole(1, COUNT_MAX), "COUNT", "most connections that wait to be accepted"),
         option("loop", _one_of("auto", "uvloop", "asyncio"), "NAME", "event loop: auto, uvloop or asyncio"),
-        Option("backend", _one_of(*backend.NAMES), "NAME",
-               f"implementation: {_or(backend.NAMES)} (default auto)", "serving"),
-        Option("simd", _one_of(*SIMD_NAMES), "NAME",
-               f"instructions that accel uses: {_or(SIMD_NAMES)} (default auto)", "serving"),
-        Option("json", _one_of(*encoders.NAMES), "NAME",
-               f"encoder of JSON: {_or(encoders.NAMES)} (default auto)", "serving"),
+        Option("backend", _one_of(*BACKENDS), "NAME",
+               f"implementation: {_or(BACKENDS)} (default auto)", "serving"),
+        Option("simd", _one_of(*SIMD_LEVELS), "NAME",
+               f"instructions that accel uses: {_or(SIMD_LEVELS)} (default auto)", "serving"),
+        Option("json", _one_of(*ENCODERS), "NAME",
+               f"encoder of JSON: {_or(ENCODERS)} (default auto)", "serving"),
         Option("access_log", _switch, "", "print a line for each request", "serving"),
         Option("debug", _switch, "", "show tracebacks, also to clients: not for strangers", "serving"),
         Option("app_dir", _path, "DIRECTORY", "where modules are looked for first (default .)", "serving"),
@@ -318,6 +326,11 @@ def stray_variables(environ: Mapping[str, str]) -> list[str]:
 
 def version(loop: str) -> str:
     """The line of ``--version``."""
+    import platform  # noqa: PLC0415 - see the module
+
+    from japronto import backend  # noqa: PLC0415
+    from japronto.server import loop_name  # noqa: PLC0415
+
     active = backend.active()
     return (f"Japronto {__version__}, Python {platform.python_version()} "
             f"({platform.python_implementation()}), backend {active}, loop {loop_name(loop)}")
@@ -325,8 +338,10 @@ def version(loop: str) -> str:
 
 def _choose_parts(settings: Settings) -> None:
     """Ask for what serves where it is looked for, ahead of the program, which may look there too."""
-    for name, variable in (("backend", backend.VARIABLE), ("simd", backend.SIMD_VARIABLE),
-                           ("json", encoders.VARIABLE)):
+    from japronto import encoders  # noqa: PLC0415
+
+    for name, variable in (("backend", BACKEND_VARIABLE), ("simd", SIMD_VARIABLE),
+                           ("json", ENCODER_VARIABLE)):
         if name in settings.values:
             os.environ[variable] = settings.values[name]
     encoders.use()
@@ -334,6 +349,8 @@ def _choose_parts(settings: Settings) -> None:
 
 def application(settings: Settings) -> Application:
     """The application that the command names, with the bounds that were given put in place."""
+    from japronto.loading import load  # noqa: PLC0415
+
     if not settings.target:
         raise UsageError("name the application to serve, such as japronto hello:app, or try japronto demo")
     if settings.target == "demo":
@@ -374,6 +391,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app = application(settings)
         if isinstance(sys.stdout, io.TextIOWrapper):  # Lines of the access log are for reading now.
             sys.stdout.reconfigure(line_buffering=True)
+        from japronto.server import serve  # noqa: PLC0415
+
         return serve(app, ServerConfig(**{**settings.of(ServerConfig), "debug": app.debug}))
     except (UsageError, StartError) as error:
         if debug and error.__cause__ is not None:

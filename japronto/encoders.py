@@ -13,13 +13,14 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from japronto.config import ENCODER_VARIABLE, ENCODERS
 from japronto.errors import UsageError
 from japronto.pure.response import Response
 
 Encoder: TypeAlias = Callable[[Any], str | bytes]
 
-VARIABLE: Final = "JAPRONTO_JSON"
-NAMES: Final = ("auto", "orjson", "msgspec", "stdlib")
+VARIABLE: Final = ENCODER_VARIABLE
+NAMES: Final = ENCODERS
 STDLIB: Final[Encoder] = Response.encode_json
 
 

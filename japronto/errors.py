@@ -104,3 +104,13 @@ class UsageError(JaprontoError):
 
 class StartError(JaprontoError):
     """The server could not start, for instance since the port is taken; exit code 3."""
+
+
+def near(word: str, words: Iterable[str]) -> str:
+    """The end of a sentence about a ``word`` that does not exist: what was meant, perhaps."""
+    import difflib  # noqa: PLC0415 - where nothing is wrong, nobody needs it
+
+    # Without the dashes of an option, which would make any two of them look alike.
+    known = {other.lstrip("-").lower(): other for other in words}
+    matches = difflib.get_close_matches(word.lstrip("-").lower(), known, n=1)
+    return f"; did you mean {known[matches[0]]}?" if matches else ""

@@ -7,7 +7,6 @@ as its cause, with the traceback cut down to the program's own calls.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -15,14 +14,14 @@ import pkgutil
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from types import ModuleType, TracebackType
 from typing import Any, Final
 
 from japronto.app import Application
-from japronto.errors import StartError, UsageError
+from japronto.errors import StartError, UsageError, near
 from japronto.routing import Router
 
 PACKAGE: Final = str(Path(__file__).parent)
@@ -48,14 +47,6 @@ def load(target: str, *, app_dir: str = ".", factory: bool = False) -> Applicati
     if not isinstance(found, Application):
         raise UsageError(f"{target} {_what(found, factory)}")
     return found
-
-
-def near(word: str, words: Iterable[str]) -> str:
-    """The end of a sentence about a ``word`` that does not exist: what was meant, perhaps."""
-    # Without the dashes of an option, which would make any two of them look alike.
-    known = {other.lstrip("-").lower(): other for other in words}
-    matches = difflib.get_close_matches(word.lstrip("-").lower(), known, n=1)
-    return f"; did you mean {known[matches[0]]}?" if matches else ""
 
 
 def _split(target: str) -> tuple[str, str]:

@@ -23,12 +23,12 @@ import stat
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from japronto import backend
 from japronto.app import Application
+from japronto.config import ServerConfig
 from japronto.errors import StartError, UsageError
 from japronto.interfaces import Lane
 from japronto.loading import failure
@@ -45,32 +45,6 @@ CANCEL_SECONDS: Final = 5
 """How long the clean-up code of cancelled handlers may take."""
 SILENT_SECONDS: Final = 0.5
 """How long it may take to stop before somebody wonders."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerConfig:
-    """Where and how to serve; how much and how long is up to the application's limits and timeouts.
-
-    ``host``        an address or a name; an empty one listens on all addresses
-    ``port``        0 takes a free one
-    ``uds``         the path of a Unix socket, in place of host and port
-    ``backlog``     most connections that wait to be accepted
-    ``loop``        ``uvloop``, ``asyncio``, or ``auto``: uvloop where it is there
-    ``access_log``  print a line for each request
-    ``debug``       show tracebacks to clients
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8080
-    uds: str | None = None
-    backlog: int = 1024
-    loop: str = "auto"
-    access_log: bool = False
-    debug: bool = False
-
-    def __post_init__(self) -> None:
-        if type(self.port) is not int or not 0 <= self.port <= 65535:  # uvloop would take the remainder
-            raise UsageError(f"the port must be a whole number from 0 to 65535; it is {self.port!r}")
 
 
 # -- The loop --------------------------------------------------------------------------------

@@ -1348,9 +1348,6 @@ class Server(types.ModuleType):
         self.served: list[tuple[Application, dict[str, Any]]] = []
         self.loops: list[asyncio.AbstractEventLoop] = []
 
-    def ServerConfig(self, **options: Any) -> dict[str, Any]:  # noqa: N802 - it stands for a class
-        return options
-
     def serve(self, app: Application, config: dict[str, Any]) -> int:
         self.served.append((app, config))
         if isinstance(self.outcome, Exception):
@@ -1371,6 +1368,7 @@ class Server(types.ModuleType):
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server = Server()
     monkeypatch.setitem(sys.modules, "japronto.server", server)
+    monkeypatch.setattr("japronto.app.ServerConfig", dict)
     yield server
     for loop in server.loops:
         loop.close()

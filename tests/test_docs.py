@@ -16,7 +16,7 @@ from command import ROOT
 import japronto
 from japronto import Application, Limits, Request, Timeouts
 from japronto.backend import Backend
-from japronto.server import ServerConfig
+from japronto.config import ServerConfig
 from japronto.testing import Client, TestResponse
 
 PATH = ROOT / "docs" / "handlers.md"

@@ -12,7 +12,7 @@ import pytest
 from command import ROOT, serving
 
 from japronto import Application
-from japronto.server import ServerConfig
+from japronto.config import ServerConfig
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INSTALL = "python3.11 -m venv .venv && .venv/bin/pip install -q "
