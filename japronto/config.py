@@ -1,4 +1,4 @@
-"""What can be asked for: where and how to serve, and what there is to choose from.
+"""What can be asked for: where and how to serve, what addresses mean, and what there is to choose from.
 
 It imports no event loop and no part of the server, so that the command line can read its options, and a
 master can keep workers, in a process that holds hardly more than the interpreter.
@@ -6,8 +6,10 @@ master can keep workers, in a process that holds hardly more than the interprete
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from japronto.errors import UsageError
 
@@ -20,27 +22,120 @@ ENCODERS: Final = ("auto", "orjson", "msgspec", "stdlib")
 ENCODER_VARIABLE: Final = "JAPRONTO_JSON"
 
 
+class TCPAddress(NamedTuple):
+    """An empty ``host`` is every address of the machine; ``port`` 0 is a free one."""
+
+    host: str
+    port: int
+
+
+class UnixAddress(NamedTuple):
+    """The path of a Unix socket."""
+
+    path: str
+
+
+class Descriptor(NamedTuple):
+    """A listening socket that this process was started with: its number, or systemd's name for it."""
+
+    name: int | str
+
+
+Address = TCPAddress | UnixAddress | Descriptor
+
+TCP: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[^\s:/\[\]]*))"
+                        r":(?P<port>\d{1,5})", re.ASCII)
+PASSED: Final = re.compile(r"fd://(?:(?P<number>\d{1,9})|(?P<name>[^\s:/,]{1,255}))", re.ASCII)
+
+MODE_MAX: Final = 0o777
+KEEPALIVE_MAX: Final = 32767
+"""The most that Linux takes for TCP_KEEPIDLE, in seconds."""
+
+
+def parse_address(text: str) -> Address:
+    """What ``host:port``, ``[IPv6 address]:port``, ``:port``, ``unix:path`` or ``fd://3`` means.
+
+    Raises ValueError, which says what the text must be.
+    """
+    if text.startswith("unix:") and (path := text.removeprefix("unix:").removeprefix("//")):
+        return UnixAddress(path)
+    if match := PASSED.fullmatch(text):
+        return Descriptor(int(match["number"]) if match["number"] else match["name"])
+    match = TCP.fullmatch(text)
+    if match and int(match["port"]) <= 65535:
+        return TCPAddress(match["six"] or match["host"], int(match["port"]))
+    raise ValueError("must be host:port, [IPv6 address]:port, :port for every address of this machine, "
+                     "unix:path, or fd://number for a socket that is open already")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
     """Where and how to serve; how much and how long is up to the application's limits and timeouts.
 
-    ``host``        an address or a name; an empty one listens on all addresses
-    ``port``        0 takes a free one
-    ``uds``         the path of a Unix socket, in place of host and port
-    ``backlog``     most connections that wait to be accepted
-    ``loop``        ``uvloop``, ``asyncio``, or ``auto``: uvloop where it is there
-    ``access_log``  print a line for each request
-    ``debug``       show tracebacks to clients
+    ``host``           an address or a name; an empty one listens on all addresses
+    ``port``           0 takes a free one
+    ``uds``            the path of a Unix socket, in place of host and port
+    ``fd``             the number of a listening socket that this process was started with, in place of them
+    ``bind``           one or more addresses in place of all of these, as :func:`parse_address` takes them
+    ``activation``     listen on the sockets that systemd passes, if it does, in place of all of these
+    ``uds_mode``       who may connect to a Unix socket: its permissions, such as 0o660
+    ``backlog``        most connections that wait to be accepted
+    ``reuse_port``     set SO_REUSEPORT, so that several processes may listen at one port
+    ``tcp_keepalive``  after so many seconds of silence ask whether the client is there; 0 never asks
+    ``loop``           ``uvloop``, ``asyncio``, or ``auto``: uvloop where it is there
+    ``access_log``     print a line for each request
+    ``debug``          show tracebacks to clients
+
+    Raises UsageError for a value that there cannot be.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
     uds: str | None = None
+    fd: int | None = None
+    bind: Sequence[str] = ()
+    activation: bool = False
+    uds_mode: int = 0o660
     backlog: int = 1024
+    reuse_port: bool = False
+    tcp_keepalive: int = 60
     loop: str = "auto"
     access_log: bool = False
     debug: bool = False
 
     def __post_init__(self) -> None:
-        if type(self.port) is not int or not 0 <= self.port <= 65535:  # uvloop would take the remainder
-            raise UsageError(f"the port must be a whole number from 0 to 65535; it is {self.port!r}")
+        _whole("the port", self.port, 65535)  # uvloop would take the remainder
+        _whole("uds_mode", self.uds_mode, MODE_MAX)
+        _whole("tcp_keepalive", self.tcp_keepalive, KEEPALIVE_MAX)
+        if self.fd is not None:
+            _whole("fd", self.fd, 10**9 - 1)
+        if isinstance(self.bind, str):
+            raise UsageError(f"bind takes a list of addresses; write [{self.bind!r}]")
+        given = [name for name in ("uds", "fd", "bind") if getattr(self, name) not in (None, (), [])]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} exclude each other; bind takes several addresses")
+        addresses = self.addresses()
+        if len(set(addresses)) < len(addresses):
+            raise UsageError("one address is asked for twice; leave one out")
+        if any(isinstance(address, UnixAddress) and "\0" in address.path for address in addresses):
+            raise UsageError("the path of a Unix socket must not contain NUL; choose another")
+        if self.reuse_port and not any(isinstance(address, TCPAddress) for address in addresses):
+            raise UsageError("reuse_port is for TCP ports, and none is asked for; leave it out")
+
+    def addresses(self) -> list[Address]:
+        """Where to listen, unless systemd says so; at least one address."""
+        if self.bind:
+            try:
+                return [parse_address(text) for text in self.bind]
+            except ValueError as error:
+                raise UsageError(f"an address in bind {error}; they are {list(self.bind)!r}") from None
+        if self.fd is not None:
+            return [Descriptor(self.fd)]
+        if self.uds is not None:
+            return [UnixAddress(self.uds)]
+        return [TCPAddress(self.host, self.port)]
+
+
+def _whole(what: str, value: object, most: int) -> None:
+    if type(value) is not int or not 0 <= value <= most:
+        raise UsageError(f"{what} must be a whole number from 0 to {most}; it is {value!r}")

@@ -1,4 +1,4 @@
-"""One worker: the sockets it listens on, its loop, its timer, and how it stops.
+"""One worker: its loop, its timer, and how it stops.
 
 ``serve`` is for programs whose main business this is: it makes the loop, takes the signals and returns
 the exit code.  ``start_server`` is for those that run a loop already.
@@ -12,25 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import importlib.util
-import ipaddress
 import logging
-import os
 import signal
-import socket
-import stat
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
-from japronto import backend
+from japronto import backend, systemd
 from japronto.app import Application
 from japronto.config import ServerConfig
 from japronto.errors import StartError, UsageError
 from japronto.interfaces import Lane
+from japronto.listening import Listener, close_listeners, open_listeners
 from japronto.loading import failure
 from japronto.protocol import HTTPProtocol
 from japronto.pure.assembler import http_date
@@ -197,22 +192,21 @@ class Server:
     Also an async context manager, which closes it.
     """
 
-    def __init__(self, worker: Worker, listening: asyncio.AbstractServer, config: ServerConfig) -> None:
+    def __init__(self, worker: Worker, listeners: list[Listener], accepting: list[asyncio.AbstractServer],
+                 config: ServerConfig) -> None:
         self.worker = worker
         self.config = config
-        self._listening = listening
+        self._listeners = listeners
+        self._accepting = accepting
         self._closing: asyncio.Task[None] | None = None
-        self._uds = _identity(config.uds) if config.uds else None
-        self.sockets: list[Any] = list(getattr(listening, "sockets", ()))
+        self.sockets = [listener.sock for listener in listeners]
         """The sockets that it listens on."""
-        self.port: int | None = None if config.uds else self.sockets[0].getsockname()[1]
-        """The TCP port, the real one where 0 was asked for."""
-        self.address = f"unix:{config.uds}" if config.uds else self._url()
-        """Where it listens, as a URL."""
-
-    def _url(self) -> str:
-        host, port, *_ = self.sockets[0].getsockname()
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.port = listeners[0].port
+        """The TCP port of the first, the real one where 0 was asked for; None for a Unix socket."""
+        self.addresses = [listener.address for listener in listeners]
+        """Where it listens, as URLs."""
+        self.address = self.addresses[0]
+        """The first of them."""
 
     async def close(self) -> None:
         """Stop listening, finish what has begun, run the shutdown hooks.
@@ -245,19 +239,14 @@ class Server:
         """
         try:
             if _name_of(self.worker.loop) == "asyncio":
-                for sock in self._listening.sockets:  # type: ignore[attr-defined]
+                for sock in self.sockets:
                     self.worker.loop.remove_reader(sock)
                 for _ in range(2):
                     await asyncio.sleep(0)
         finally:
-            self._listening.close()
-            self._remove_socket()
-
-    def _remove_socket(self) -> None:
-        """The Unix socket's file, unless another has taken its place."""
-        if self._uds is not None and _identity(self.config.uds or "") == self._uds:
-            with contextlib.suppress(FileNotFoundError):
-                Path(self.config.uds or "").unlink()
+            for accepting in self._accepting:
+                accepting.close()
+            close_listeners(self._listeners)
 
     async def __aenter__(self) -> Server:
         return self
@@ -266,8 +255,12 @@ class Server:
         await self.close()
 
 
-async def start_server(app: Application, config: ServerConfig) -> Server:
-    """Serve on the running loop; raises StartError when that is not possible."""
+async def start_server(app: Application, config: ServerConfig,
+                       listeners: list[Listener] | None = None) -> Server:
+    """Serve on the running loop; raises StartError when that is not possible.
+
+    It opens what ``config`` asks for, unless it is given ``listeners``.  Either way it closes them.
+    """
     loop = asyncio.get_running_loop()
     app.loop = loop
     app.debug = app.debug or config.debug
@@ -277,7 +270,7 @@ async def start_server(app: Application, config: ServerConfig) -> Server:
         worker = Worker(app, loop)
         await _run_startup(app)
         try:
-            listening = await _listen(worker, config)
+            server = await _listen(worker, config, listeners)
         except BaseException:
             await app.shutdown()
             raise
@@ -285,7 +278,23 @@ async def start_server(app: Application, config: ServerConfig) -> Server:
         app.loop = None
         raise
     worker.start()
-    return Server(worker, listening, config)
+    return server
+
+
+async def _listen(worker: Worker, config: ServerConfig, listeners: list[Listener] | None) -> Server:
+    if listeners is None:
+        listeners = open_listeners(config)
+    accepting: list[asyncio.AbstractServer] = []
+    try:
+        for listener in listeners:
+            server = await _accept(worker, listener, config.backlog)
+            accepting.append(server)
+    except BaseException:
+        for server in accepting:
+            server.close()
+        close_listeners(listeners)
+        raise
+    return Server(worker, listeners, accepting, config)
 
 
 async def _run_startup(app: Application) -> None:
@@ -297,79 +306,22 @@ async def _run_startup(app: Application) -> None:
         raise failure(error, "a start-up hook failed") from error
 
 
-async def _listen(worker: Worker, config: ServerConfig) -> asyncio.AbstractServer:
-    try:
-        if config.uds is not None:
-            _remove_stale(config.uds)
-            return await worker.loop.create_unix_server(worker.protocol, config.uds, backlog=config.backlog)
-        sock = _socket_at(config.host, config.port, config.backlog)
-        if sock is not None:
-            return await worker.loop.create_server(worker.protocol, sock=sock, backlog=config.backlog)
-        return await worker.loop.create_server(worker.protocol, config.host or None, config.port,
-                                               backlog=config.backlog, reuse_address=True)
-    except (OSError, UnicodeError) as error:
-        raise StartError(_why_not(config, error)) from error
-
-
-def _socket_at(host: str, port: int, backlog: int) -> socket.socket | None:
-    """A socket that listens at an address; None for a name.
-
-    The loop would look an address up like a name, in a thread that then stays.  In a process with
-    several threads each system call on a descriptor costs more: 2 % of an unpipelined request.
-    """
-    try:
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-    except ValueError:
-        return None
-    return socket.create_server((host, port), family=family, backlog=backlog)
-
-
-def _why_not(config: ServerConfig, error: Exception) -> str:
-    """Why it is not possible to listen, in one sentence with a remedy."""
-    number = getattr(error, "errno", None)
-    reason = os.strerror(number) if isinstance(number, int) and number > 0 else str(error)
-    if config.uds is not None:
-        return f"cannot listen on unix:{config.uds}: {reason}; choose another path"
-    where = f"{config.host} port {config.port}"
-    if isinstance(error, (socket.gaierror, UnicodeError)):
-        return f"cannot listen on {where}: no such host; choose another"
-    if isinstance(error, PermissionError):
-        return f"cannot listen on {where}: not permitted; choose a port from 1024 on"
-    return f"cannot listen on {where}: {reason}; choose another port or host"
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """What tells a file from another at the same path."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _remove_stale(path: str) -> None:
-    """Remove a socket that nobody listens on any more; one in use, or another file, stays."""
-    try:
-        if not stat.S_ISSOCK(Path(path).stat().st_mode):
-            raise StartError(f"cannot listen on unix:{path}: something that is not a socket has that path; "
-                             "choose another path")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink()
-        else:
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+async def _accept(worker: Worker, listener: Listener, backlog: int) -> asyncio.AbstractServer:
+    if listener.port is not None:
+        return await worker.loop.create_server(worker.protocol, sock=listener.sock, backlog=backlog)
+    # The loop would remove the file, also of a socket that it was given and that others listen on.
+    options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+    return await worker.loop.create_unix_server(worker.protocol, sock=listener.sock, backlog=backlog,
+                                                **options)
 
 
 # -- Serving until a signal ------------------------------------------------------------------
 
-def serve(app: Application, config: ServerConfig) -> int:
+def serve(app: Application, config: ServerConfig, listeners: list[Listener] | None = None) -> int:
     """Serve until a signal says to stop; returns the exit code: 0, or 1 after a second signal.
 
+    ``listeners`` are those of a master, in place of what ``config`` asks for; then it is the master, too,
+    that tells systemd.
     Raises StartError or UsageError when it does not come to that.
     """
     if asyncio._get_running_loop() is not None:
@@ -380,7 +332,7 @@ def serve(app: Application, config: ServerConfig) -> int:
         if config.loop not in ("auto", _name_of(loop)):
             raise UsageError(f"the application has made a loop of {_name_of(loop)} already; "
                              f"do not ask for {config.loop}, or do not use app.loop so early")
-        return loop.run_until_complete(_serve(app, config, loop))
+        return loop.run_until_complete(_serve(app, config, loop, listeners))
     finally:
         try:
             _cancel_all(loop)
@@ -391,19 +343,25 @@ def serve(app: Application, config: ServerConfig) -> int:
             app.loop = None
 
 
-async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractEventLoop) -> int:
+async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractEventLoop,
+                 listeners: list[Listener] | None) -> int:
     first, second = asyncio.Event(), asyncio.Event()
 
     def stop() -> None:
         (second if first.is_set() else first).set()
 
-    server = await start_server(app, config)  # Till then, signals end the program as any other.
+    server = await start_server(app, config, listeners)  # Till then, signals end the program as any other.
     with _signals(loop, stop):
-        _say(f"Japronto is listening on {server.address} (backend {server.worker.backend}, "
+        _say(f"Japronto is listening on {', '.join(server.addresses)} (backend {server.worker.backend}, "
              f"loop {_name_of(loop)}); Ctrl-C stops it.")
+        if listeners is None:
+            systemd.ready(f"Listening on {', '.join(server.addresses)}")
+            _prove_alive(loop)
         try:
             await first.wait()
         finally:
+            if listeners is None:
+                systemd.stopping()
             closing = server.closing()
             telling = loop.call_later(SILENT_SECONDS, _tell_what_is_left, server.worker)
             hurried = await _interrupted(closing, second)
@@ -411,6 +369,13 @@ async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractE
         if not hurried:
             closing.result()
         return int(hurried)
+
+
+def _prove_alive(loop: asyncio.AbstractEventLoop) -> None:
+    """From now on, and twice as often as needed, where systemd's watchdog is on."""
+    if seconds := systemd.watchdog_seconds():
+        systemd.alive()
+        loop.call_later(seconds / 2, _prove_alive, loop)
 
 
 def _tell_what_is_left(worker: Worker) -> None:
