@@ -29,3 +29,11 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv(VARIABLE, name)
     monkeypatch.setenv(SIMD_VARIABLE, simd)
     return active()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Coverage is what the tests of the reference reach, and those alone pay for the measuring."""
+    for item in items:
+        backend = getattr(item, "callspec", None) and item.callspec.params.get("backend", "pure")
+        if backend not in (None, "pure"):
+            item.add_marker("no_cover")
