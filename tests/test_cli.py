@@ -722,15 +722,15 @@ from japronto import Application
 asynchronous, blocking = Application(), Application()
 @asynchronous.on_startup
 async def wait(app):
-    pathlib.Path("waiting").touch()
     try:
+        pathlib.Path("waiting").touch()
         await asyncio.sleep(3600)
     finally:
         pathlib.Path("cleaned-up").touch()
 @blocking.on_startup
 def block(app):
-    pathlib.Path("waiting").touch()
     try:
+        pathlib.Path("waiting").touch()
         time.sleep(3600)
     finally:
         pathlib.Path("cleaned-up").touch()
