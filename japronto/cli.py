@@ -26,14 +26,11 @@ from japronto import __version__
 from japronto.config import (
     BACKEND_VARIABLE,
     BACKENDS,
-    DESCRIPTOR_MAX,
     ENCODER_VARIABLE,
     ENCODERS,
-    KEEPALIVE_MAX,
     SIMD_LEVELS,
     SIMD_VARIABLE,
     ServerConfig,
-    parse_address,
 )
 from japronto.errors import StartError, UsageError, near
 from japronto.limits import KIB, MIB, Limits, Timeouts
@@ -57,16 +54,17 @@ ELSEWHERE: Final = {word: hint for hint, words in {
     "reloading needs a later version of Japronto": "--reload --reload-dir --auto-reload",
     "TLS and HTTP/2 are for a proxy in front":
         "--ssl-keyfile --ssl-certfile --ssl-certificate --keyfile --certfile --http",
-    "use --bind": "--listen --address -b -l",
+    "use --host and --port, or --uds": "--bind --listen --address -b -l",
     "use --port": "-p",
     "use --uds": "--socket --unix-socket",
-    "use --uds-mode": "--umask --uds-permissions --unix-socket-perms",
     "use --app-dir": "--chdir --working-dir",
     "use --access-log": "--access-logfile",
     "use --idle-seconds": "--keep-alive --timeout-keep-alive",
     "use --drain-seconds": "--graceful-timeout --timeout-graceful-shutdown",
     "use --request-line-bytes": "--limit-request-line",
     "use --fields": "--limit-request-fields",
+    "use --connections": "--worker-connections --max-connections",
+    "use --requests-in-flight": "--limit-concurrency --backpressure",
     "use --field-line-bytes": "--limit-request-field-size",
     "start the file with python": "--script",
     "use --version": "-V -v version",
@@ -74,9 +72,6 @@ ELSEWHERE: Final = {word: hint for hint, words in {
     "name the application alone, such as japronto hello:app": "run serve start",
 }.items() for word in words.split()}
 """What other servers, or the Japronto of 2017, have: a hint for those who come from there."""
-
-WAYS: Final = (("uds",), ("fd",), ("bind",), ("host", "port"))
-"""The ways to say where to listen."""
 
 COUNT_MAX: Final = 2**31 - 1
 """What fits the C int of ``listen(2)``; no count makes sense beyond it."""
@@ -93,8 +88,6 @@ class Option(NamedTuple):
     metavar: str
     help: str
     group: str
-    many: bool = False
-    """It may be given several times; the texts in its variable are separated by commas."""
 
     @property
     def flag(self) -> str:
@@ -171,17 +164,6 @@ def _host(text: str) -> str:
     return text[1:-1] if text.startswith("[") and text.endswith("]") else text
 
 
-def _bind(text: str) -> str:
-    parse_address(text)
-    return text
-
-
-def _mode(text: str) -> int:
-    if match := re.fullmatch(r"0?o?([0-7]{3})", text):
-        return int(match[1], 8)
-    raise ValueError("must be three octal digits, such as 660 or 600")
-
-
 def _path(text: str) -> str:
     if not text or text.startswith("unix:"):
         raise ValueError("must be a path")
@@ -197,37 +179,17 @@ def _default(kind: type[ServerConfig | Limits | Timeouts], name: str) -> str:
     return str(default)
 
 
-def _listening_options() -> list[Option]:
-    """The options that say where to serve."""
-    def option(name: str, read: Callable[[str], Any], metavar: str, text: str) -> Option:
-        return Option(name, read, metavar, f"{text} (default {_default(ServerConfig, name)})", "listening")
-
-    return [
-        option("host", _host, "ADDRESS",
-               "address or name to listen on; 0.0.0.0 is every IPv4 address, :: every IPv6 address"),
-        option("port", _whole(0, 65535), "NUMBER", "TCP port; 0 takes a free one"),
-        Option("bind", _bind, "ADDRESS",
-               "host:port, [IPv6 address]:port, :port, unix:path or fd://number to listen on, in place of "
-               "host and port; may be given several times", "listening", many=True),
-        Option("uds", _path, "PATH", "Unix socket to listen on, in place of host and port", "listening"),
-        Option("uds_mode", _mode, "MODE",
-               "permissions of a Unix socket (default 660: its owner and group may connect)", "listening"),
-        Option("fd", _whole(0, DESCRIPTOR_MAX), "NUMBER",
-               "listening socket that the process was started with, in place of host and port; those of "
-               "systemd are taken without it", "listening"),
-        option("backlog", _whole(1, COUNT_MAX), "COUNT", "most connections that wait to be accepted"),
-        Option("reuse_port", _switch, "", "let other processes listen on the port, too: SO_REUSEPORT",
-               "listening"),
-        option("tcp_keepalive", _whole(0, KEEPALIVE_MAX), "SECONDS",
-               "silence after which TCP asks whether the client is there; 0 never asks"),
-    ]
-
-
 def _server_options() -> list[Option]:
-    """The options that say what to serve, and how."""
+    """The options that say what to serve, and where."""
+    def option(name: str, read: Callable[[str], Any], metavar: str, text: str) -> Option:
+        return Option(name, read, metavar, f"{text} (default {_default(ServerConfig, name)})", "serving")
+
     return [
-        Option("loop", _one_of("auto", "uvloop", "asyncio"), "NAME",
-               "event loop: auto, uvloop or asyncio (default auto)", "serving"),
+        option("host", _host, "ADDRESS", "address or name to listen on; 0.0.0.0 is every IPv4 address"),
+        option("port", _whole(0, 65535), "NUMBER", "TCP port; 0 takes a free one"),
+        Option("uds", _path, "PATH", "Unix socket to listen on, in place of host and port", "serving"),
+        option("backlog", _whole(1, COUNT_MAX), "COUNT", "most connections that wait to be accepted"),
+        option("loop", _one_of("auto", "uvloop", "asyncio"), "NAME", "event loop: auto, uvloop or asyncio"),
         Option("backend", _one_of(*BACKENDS), "NAME",
                f"implementation: {_or(BACKENDS)} (default auto)", "serving"),
         Option("simd", _one_of(*SIMD_LEVELS), "NAME",
@@ -257,7 +219,7 @@ def _bound_options(kind: type[Limits | Timeouts], group: str) -> list[Option]:
     return options
 
 
-OPTIONS: Final = (*_server_options(), *_listening_options(), *_bound_options(Limits, "limits"),
+OPTIONS: Final = (*_server_options(), *_bound_options(Limits, "limits"),
                   *_bound_options(Timeouts, "timeouts"))
 
 
@@ -279,9 +241,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("target", nargs="?", metavar="module:app",
                         help="the application: a module and a name in it; module.app does as well")
     parser.add_argument("--version", action="store_true", help="tell the versions, the backend and the loop")
-    groups = {"serving": parser,
-              "listening": parser.add_argument_group("listening, where clients connect"),
-              "limits": parser.add_argument_group("limits, how much a client may ask for"),
+    groups = {"serving": parser, "limits": parser.add_argument_group("limits, how much a client may ask for"),
               "timeouts": parser.add_argument_group("timeouts, how long a client may take")}
     for option in OPTIONS:
         text = option.help.replace("%", "%%")
@@ -290,7 +250,6 @@ def argument_parser() -> argparse.ArgumentParser:
                                               action=argparse.BooleanOptionalAction)
         else:
             groups[option.group].add_argument(option.flag, dest=option.name, help=text,
-                                              action="append" if option.many else "store",
                                               metavar=option.metavar)
     return parser
 
@@ -308,20 +267,12 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
         if text is None:
             continue
         said_by[option.name] = source
-        values[option.name] = _read(option, text, source)
+        try:
+            values[option.name] = option.read(text) if isinstance(text, str) else text
+        except ValueError as error:
+            raise UsageError(f"{source} {error}; it is {text!r}") from None
     _choose_socket(values, said_by)
     return Settings(given.target, given.version, values)
-
-
-def _read(option: Option, given: Any, source: str) -> Any:
-    """The value of an option: of text, a list of texts, or of the switch that argparse has read."""
-    if option.many:
-        texts = given.split(",") if isinstance(given, str) else given
-        return [_read(option._replace(many=False), text, source) for text in texts]
-    try:
-        return option.read(given) if isinstance(given, str) else given
-    except ValueError as error:
-        raise UsageError(f"{source} {error}; it is {given!r}") from None
 
 
 def _refuse(target: str | None, rest: Sequence[str]) -> None:
@@ -345,15 +296,20 @@ def _elsewhere(flag: str) -> str | None:
 
 
 def _choose_socket(values: dict[str, Any], said_by: dict[str, str]) -> None:
-    """Where to listen is said in one way; the command line wins over the environment."""
-    ways = [given for way in WAYS if (given := [name for name in way if name in values])]
-    chosen = [given for given in ways if any(said_by[name].startswith("--") for name in given)] or ways
-    if len(chosen) > 1:
-        one, other = (max(given, key=lambda name: said_by[name].startswith("--")) for given in chosen[:2])
-        raise UsageError(f"{said_by[one]} and {said_by[other]} exclude each other; "
-                         "to listen on several addresses, give each by a --bind of its own")
-    for name in (name for given in ways if given not in chosen for name in given):
-        del values[name]
+    """A Unix socket excludes host and port; the command line wins over the environment."""
+    addresses = [name for name in ("host", "port") if name in values]
+    if "uds" not in values or not addresses:
+        return
+    on_command_line = {name: said_by[name].startswith("--") for name in ("uds", *addresses)}
+    if on_command_line["uds"] and not any(on_command_line[name] for name in addresses):
+        for name in addresses:
+            del values[name]
+    elif not on_command_line["uds"] and any(on_command_line[name] for name in addresses):
+        del values["uds"]
+    else:
+        rival = max(addresses, key=lambda name: on_command_line[name])
+        raise UsageError(f"{said_by['uds']} and {said_by[rival]} exclude each other: "
+                         "listen on a Unix socket or on a TCP port")
 
 
 def stray_variables(environ: Mapping[str, str]) -> list[str]:
@@ -419,12 +375,6 @@ def application(settings: Settings) -> Application:
     return app
 
 
-def server_config(settings: Settings, *, debug: bool) -> ServerConfig:
-    """Where and how to serve; where no address is asked for, systemd's sockets go before the default."""
-    activation = not any(name in settings.values for way in WAYS for name in way)
-    return ServerConfig(**{"activation": activation, **settings.of(ServerConfig), "debug": debug})
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     _open_standard_streams()
@@ -445,7 +395,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.reconfigure(line_buffering=True)
         from japronto.server import serve  # noqa: PLC0415
 
-        return serve(app, server_config(settings, debug=app.debug))
+        return serve(app, ServerConfig(**{**settings.of(ServerConfig), "debug": app.debug}))
     except (UsageError, StartError) as error:
         if debug and error.__cause__ is not None:
             traceback.print_exception(error.__cause__)

@@ -72,6 +72,15 @@ class Limits(_Bounds):
     linger_bytes: int = _bound(
         1 * MIB, "most octets that are read and thrown away after the last answer, "
         "so that a reset does not destroy it (RFC 9112 s.9.6)")
+    connections: int = _bound(
+        10_000, "most connections of a worker; at that, those that have been idle for longest are closed, "
+        "and where none is idle, none is accepted")
+    connections_per_client: int = _bound(
+        5000, "most connections of a worker from one IPv4 address or IPv6 /64; more are closed as they "
+        "come, but for those of a proxy in front")
+    requests_in_flight: int = _bound(
+        10_000, "most requests of a worker whose handlers or streams wait for something; "
+        "then 503 with Retry-After")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,13 +50,17 @@ class Expected(NamedTuple):
 
 NOTHING: Final = Expected("nothing")
 
+BUSY: Final = "Too many requests are under way."
+BUSY_FIELDS: Final = {"Retry-After": "1"}
+"""What is answered above ``limits.requests_in_flight`` (RFC 9110 s.15.6.4)."""
+
 
 class HTTPProtocol(asyncio.Protocol):
     """One connection of a worker; see ``interfaces.Host`` for what the connection asks of it."""
 
     __slots__ = ("_awake", "_expected", "_gone", "_half_closed", "_lane", "_pumping", "_reading", "_since",
-                 "_streamer", "_tasks", "_window", "_writable", "_written", "connection", "transport",
-                 "worker")
+                 "_streamer", "_tasks", "_window", "_writable", "_written", "client", "connection",
+                 "transport", "worker")
 
     transport: asyncio.Transport
 
@@ -78,6 +82,8 @@ class HTTPProtocol(asyncio.Protocol):
         self._expected = NOTHING  # what the client had to do at the last look,
         self._since = 0.0  # and since when
         self._window = (0.0, 0)  # when the rate of content was last looked at, and how much there was
+        self.client: str | None = None
+        """What the connections of the client are counted by, if they are; see ``admission``."""
 
     # -- what the event loop calls ----------------------------------------------------------------
 
@@ -86,7 +92,7 @@ class HTTPProtocol(asyncio.Protocol):
         transport.set_write_buffer_limits(high=self.connection.limits.unsent_bytes)
         self._since = self.worker.loop.time()
         self._window = (self._since, 0)
-        self.worker.protocols.add(self)
+        self.worker.admission.enter(self)
         if self.worker.draining:
             self.drain()
 
@@ -132,7 +138,10 @@ class HTTPProtocol(asyncio.Protocol):
         return True  # The connection decides when to close.
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._gone:  # and what was to take over has failed
+            return
         self.connection.lost()
+        self.worker.admission.leave(self)
         self._let_go()
         for task in self.tasks():
             task.cancel()
@@ -140,7 +149,6 @@ class HTTPProtocol(asyncio.Protocol):
     def _let_go(self) -> None:
         """Of the connection, which holds its host: else only a collector would find them."""
         self._gone = True
-        self.worker.protocols.discard(self)
         del self.connection
 
     def pause_writing(self) -> None:
@@ -166,6 +174,15 @@ class HTTPProtocol(asyncio.Protocol):
     def tasks(self) -> list[asyncio.Task[None]]:
         """What runs on behalf of the client."""
         return [*self._tasks, *([] if self._streamer is None else [self._streamer])]
+
+    def idle_since(self) -> float | None:
+        """Since which look nothing has been under way, by the clock of the loop; None if something is."""
+        connection = self.connection
+        if connection.queue or self._expected != ("idle", connection.heads, 0):
+            return None
+        if connection.expects is not Expects.REQUEST or self.transport.get_write_buffer_size():
+            return None
+        return self._since
 
     def check(self, now: float) -> None:
         """Look whether the client keeps the server waiting for too long."""
@@ -341,10 +358,10 @@ class HTTPProtocol(asyncio.Protocol):
         """Another protocol has the connection now."""
         octets, upgrade = self.connection.detach(), self.connection.upgrade
         assert upgrade is not None
+        self.worker.admission.hand_over(self)
         self._let_go()
         try:
             protocol = upgrade()
-            self.worker.switched.append(self.transport)
             self.transport.set_protocol(protocol)
             if not self._reading:
                 self.transport.resume_reading()
@@ -358,6 +375,9 @@ class HTTPProtocol(asyncio.Protocol):
     # -- handlers ---------------------------------------------------------------------------------
 
     def _handle(self, request: Request) -> None:
+        if len(self.worker.runner.tasks) >= self.connection.limits.requests_in_flight:
+            self._take_answer(request, request.Response(503, text=BUSY, headers=BUSY_FIELDS))
+            return
         try:
             answer = self.worker.runner.call(request.destination.handler, request)
         except KeyboardInterrupt:

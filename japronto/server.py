@@ -12,22 +12,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import importlib.util
 import logging
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from japronto import backend, systemd
+from japronto.admission import ACCEPTED_AT_ONCE, Admission, Gate, raise_file_limit, say_if_fewer
 from japronto.app import Application
 from japronto.config import ServerConfig
 from japronto.errors import StartError, UsageError
 from japronto.interfaces import Lane
 from japronto.listening import Listener, close_listeners, open_listeners
 from japronto.loading import failure
-from japronto.protocol import HTTPProtocol
 from japronto.pure.assembler import http_date
 from japronto.tasks import Runner
 
@@ -40,6 +42,7 @@ CANCEL_SECONDS: Final = 5
 """How long the clean-up code of cancelled handlers may take."""
 SILENT_SECONDS: Final = 0.5
 """How long it may take to stop before somebody wonders."""
+_NO_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 # -- The loop --------------------------------------------------------------------------------
@@ -78,9 +81,8 @@ class Worker:
         self.loop = loop
         self.backend = backend.active()
         self.draining = False
-        self.protocols: set[HTTPProtocol] = set()
-        self.switched: list[asyncio.Transport] = []
-        """The transports of connections that another protocol has taken over."""
+        self.admission = Admission(app.limits)
+        self.protocols = self.admission.protocols
         self.runner = Runner(loop)
         self.run = self.runner.run
         make_lane = self.backend.lane
@@ -119,9 +121,20 @@ class Worker:
             except Exception:
                 log.exception("Looking at a connection failed")
                 protocol.abort()
-        self.switched = [transport for transport in self.switched if not transport.is_closing()]
+        self.admission.look()
         self._look_whether_drained()
         self._timer = self.loop.call_later(self.app.timeouts.check_seconds, self._check)
+
+    def take_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What the loop does with an error that has no other place.
+
+        Plain asyncio complains of each connection for which there is no descriptor, by the thousand.
+        """
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _NO_FILES and "accept" in context["message"]:
+            self.admission.short_of_files()
+        else:
+            loop.default_exception_handler(context)
 
     @property
     def left(self) -> str:
@@ -130,7 +143,8 @@ class Worker:
         requests = sum(len(protocol.connection.queue) for protocol in self.protocols) + len(tasks)
         if requests:
             return f"{requests} request{'s' * (requests > 1)}"
-        connections = len(self.protocols) + sum(not transport.is_closing() for transport in self.switched)
+        switched = sum(not transport.is_closing() for transport in self.admission.switched)
+        connections = len(self.protocols) + switched
         return f"{connections} connection{'s' * (connections > 1)}" if connections else ""
 
     async def drain(self) -> None:
@@ -171,7 +185,7 @@ class Worker:
             # Those of a client are cancelled when it is lost, and clean-up code is not interrupted.
             if task not in clients and not task.cancelling():
                 task.cancel()
-        for transport in self.switched:
+        for transport in self.admission.switched:
             transport.abort()
         if tasks:
             await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
@@ -192,12 +206,11 @@ class Server:
     Also an async context manager, which closes it.
     """
 
-    def __init__(self, worker: Worker, listeners: list[Listener], accepting: list[asyncio.AbstractServer],
-                 config: ServerConfig) -> None:
+    def __init__(self, worker: Worker, listeners: list[Listener], gate: Gate, config: ServerConfig) -> None:
         self.worker = worker
         self.config = config
         self._listeners = listeners
-        self._accepting = accepting
+        self._gate = gate
         self._closing: asyncio.Task[None] | None = None
         self.sockets = [listener.sock for listener in listeners]
         """The sockets that it listens on."""
@@ -232,20 +245,9 @@ class Server:
             self.worker.app.loop = None
 
     async def _stop_listening(self) -> None:
-        """Accept nothing more.
-
-        Plain asyncio accepts in one turn of the loop and makes the transport in the next; when the
-        server is closed between them, it fails an assertion and drops the connection.
-        """
         try:
-            if _name_of(self.worker.loop) == "asyncio":
-                for sock in self.sockets:
-                    self.worker.loop.remove_reader(sock)
-                for _ in range(2):
-                    await asyncio.sleep(0)
+            await self._gate.close()
         finally:
-            for accepting in self._accepting:
-                accepting.close()
             close_listeners(self._listeners)
 
     async def __aenter__(self) -> Server:
@@ -284,17 +286,18 @@ async def start_server(app: Application, config: ServerConfig,
 async def _listen(worker: Worker, config: ServerConfig, listeners: list[Listener] | None) -> Server:
     if listeners is None:
         listeners = open_listeners(config)
-    accepting: list[asyncio.AbstractServer] = []
+
+    async def accept(sock: socket.socket) -> asyncio.AbstractServer:
+        return await _accept(worker, sock, config.backlog)
+
+    worker.admission.gate = gate = Gate(worker.loop, [listener.sock for listener in listeners], accept)
     try:
-        for listener in listeners:
-            server = await _accept(worker, listener, config.backlog)
-            accepting.append(server)
+        await gate.start()
     except BaseException:
-        for server in accepting:
-            server.close()
+        await gate.close()
         close_listeners(listeners)
         raise
-    return Server(worker, listeners, accepting, config)
+    return Server(worker, listeners, gate, config)
 
 
 async def _run_startup(app: Application) -> None:
@@ -306,13 +309,22 @@ async def _run_startup(app: Application) -> None:
         raise failure(error, "a start-up hook failed") from error
 
 
-async def _accept(worker: Worker, listener: Listener, backlog: int) -> asyncio.AbstractServer:
-    if listener.port is not None:
-        return await worker.loop.create_server(worker.protocol, sock=listener.sock, backlog=backlog)
-    # The loop would remove the file, also of a socket that it was given and that others listen on.
-    options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-    return await worker.loop.create_unix_server(worker.protocol, sock=listener.sock, backlog=backlog,
-                                                **options)
+async def _accept(worker: Worker, sock: socket.socket, backlog: int) -> asyncio.AbstractServer:
+    """Accept at a socket that listens.
+
+    Plain asyncio takes the backlog for the number of connections to accept in one turn of the loop, and
+    of complaints when there are no descriptors for them.  The kernel is told the true one.
+    """
+    at_once = min(backlog, ACCEPTED_AT_ONCE)
+    server: asyncio.AbstractServer
+    if sock.family != socket.AF_UNIX:
+        server = await worker.loop.create_server(worker.protocol, sock=sock, backlog=at_once)
+    else:
+        # The loop would remove the file, also of a socket that it was given and that others listen on.
+        options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        server = await worker.loop.create_unix_server(worker.protocol, sock=sock, backlog=at_once, **options)
+    sock.listen(backlog)
+    return server
 
 
 # -- Serving until a signal ------------------------------------------------------------------
@@ -322,7 +334,8 @@ def serve(app: Application, config: ServerConfig, listeners: list[Listener] | No
 
     ``listeners`` are those of a master, in place of what ``config`` asks for; then it is the master, too,
     that tells systemd.
-    Raises StartError or UsageError when it does not come to that.
+    Raises StartError or UsageError when it does not come to that.  The soft limit of open files is raised
+    to what the bound of connections needs.
     """
     if asyncio._get_running_loop() is not None:
         raise UsageError("a loop is running here already; await app.start_server() in place of app.run()")
@@ -350,10 +363,14 @@ async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractE
     def stop() -> None:
         (second if first.is_set() else first).set()
 
+    raise_file_limit(app.limits.connections)
     server = await start_server(app, config, listeners)  # Till then, signals end the program as any other.
+    if loop.get_exception_handler() is None:
+        loop.set_exception_handler(server.worker.take_exception)
     with _signals(loop, stop):
         _say(f"Japronto is listening on {', '.join(server.addresses)} (backend {server.worker.backend}, "
              f"loop {_name_of(loop)}); Ctrl-C stops it.")
+        say_if_fewer(server.worker.admission.most, app.limits)
         if listeners is None:
             systemd.ready(f"Listening on {', '.join(server.addresses)}")
             _prove_alive(loop)

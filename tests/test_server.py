@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import errno
 import gc
+import os
 import socket
 import struct
 import sys
@@ -787,16 +788,20 @@ def test_run_says_what_keeps_it_from_starting(capfd: pytest.CaptureFixture[str])
 
 # -- Where it listens ---------------------------------------------------------------------------
 
-def test_the_backlog() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells it on Linux alone")
+def test_the_backlog(run: Run) -> None:
+    """Asked of the kernel: what loops are told is something else."""
+    def backlog(server: Server) -> int:
+        with socket.socket(fileno=os.dup(server.sockets[0].fileno())) as sock:
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+            return cast("int", struct.unpack_from("I", info, 28)[0])  # tcpi_sacked, of one that listens
+
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, Loop)
-        await (await greeter().start_server(port=0, backlog=7)).close()
-        assert loop.asked["backlog"] == 7
-        await (await greeter().start_server(port=0)).close()
-        assert loop.asked["backlog"] == ServerConfig().backlog
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        runner.run(main())
+        for options, expected in [({"backlog": 7}, 7), ({"backlog": 300}, 300), ({}, ServerConfig().backlog)]:
+            async with await greeter().start_server(port=0, **options) as server:
+                assert backlog(server) == expected
+
+    run(main())
 
 
 def test_no_host_is_every_address(run: Run) -> None:

@@ -816,6 +816,7 @@ OPTIONS = st.fixed_dictionaries({}, optional={
     "limits": st.one_of(
         st.builds(Limits, pipelined_requests=st.integers(1, 3)),
         st.builds(Limits, unsent_bytes=st.integers(1, 400)),
+        st.builds(Limits, requests_in_flight=st.integers(1, 3)),
         st.builds(Limits, content_bytes=st.integers(1, 8)), strategies.limits()),
     "middleware": st.sampled_from(("sync", "async")),
     "error_handler": st.sampled_from(("sync", "async", "broken")),

@@ -164,6 +164,15 @@ class Server:
         assert matched is not None
         return int(matched[1]) * 1024
 
+    def descriptors(self) -> int:
+        """How many descriptors the process has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def seconds(self) -> float:
+        """Time that the process has had of a processor, its own and the system's on its behalf."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def sockets(self) -> int:
         """How many sockets the process holds open."""
         descriptors = Path(f"/proc/{self.process.pid}/fd")

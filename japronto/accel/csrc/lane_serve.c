@@ -42,13 +42,14 @@ typedef struct {
     jp_state *state;
     PyObject *app, *runner, *make_date;
     PyObject *pristine, *context; /* see enter_context() */
+    PyObject *tasks; /* the set of those that wait; see is_busy() */
     /* What was learned of the application; learned is false once it has changed. */
     bool learned, busy;
     bool has_vars; /* whether vars_of() may be used */
     PyObject *request_type, *limits;
     jp_routes *routes;
     jp_bounds bounds;
-    size_t output_max;
+    size_t output_max, tasks_max;
     enum jp_level level;
     PyObject *date;
     time_t second;
@@ -109,7 +110,8 @@ static bool learn_limits(Lane *lane)
         !get_size(lane->limits, "field_line_bytes", &field) ||
         !get_size(lane->limits, "field_section_bytes", &section) ||
         !get_size(lane->limits, "fields", &fields) ||
-        !get_size(lane->limits, "unsent_bytes", &lane->output_max))
+        !get_size(lane->limits, "unsent_bytes", &lane->output_max) ||
+        !get_size(lane->limits, "requests_in_flight", &lane->tasks_max))
         return false;
     size_t head = line < field ? line : field;
     head = head < section ? head : section;
@@ -256,6 +258,13 @@ static bool is_idle(const Lane *lane, PyObject *connection)
     PyObject *buffer = OF(parser, parser, _buffer);
     return OF(parser, parser, _mode) == state->head_mode && buffer && PyBytes_CheckExact(buffer) &&
            PyBytes_GET_SIZE(buffer) == 0 && OF(parser, parser, more) == Py_False;
+}
+
+/* Whether so many requests wait that no handler may be called; protocol.py answers then.  One call of the
+ * lane adds one at most, since it stops at the first that waits. */
+static bool is_busy(const Lane *lane)
+{
+    return (size_t)PySet_GET_SIZE(lane->tasks) >= lane->tasks_max;
 }
 
 /* Whether the connection still takes answers as they come: a handler may have changed that. */
@@ -651,7 +660,7 @@ static PyObject *serve_buffer(Lane *lane, PyObject *connection, PyObject *buffer
         Py_RETURN_NONE;
     if (!lane->learned && !learn(lane))
         return NULL;
-    if (!is_idle(lane, connection))
+    if (!is_idle(lane, connection) || is_busy(lane))
         Py_RETURN_NONE;
     if (!refresh_date(lane) || !enter_context(lane))
         return NULL;
@@ -717,6 +726,13 @@ static PyObject *lane_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Py_DECREF(lane);
         return NULL;
     }
+    lane->tasks = PyObject_GetAttrString(runner, "tasks");
+    if (!lane->tasks || !PyAnySet_CheckExact(lane->tasks)) {
+        if (lane->tasks)
+            PyErr_SetString(PyExc_TypeError, "the runner has no set of tasks");
+        Py_DECREF(lane);
+        return NULL;
+    }
     lane->level = (enum jp_level)level;
     return (PyObject *)lane;
 }
@@ -728,6 +744,7 @@ static int lane_traverse(Lane *lane, visitproc visit, void *arg)
     Py_VISIT(lane->runner);
     Py_VISIT(lane->make_date);
     Py_VISIT(lane->pristine);
+    Py_VISIT(lane->tasks);
     Py_VISIT(lane->context);
     Py_VISIT(lane->request_type);
     Py_VISIT(lane->limits);
@@ -746,6 +763,7 @@ static int lane_clear(Lane *lane)
     Py_CLEAR(lane->runner);
     Py_CLEAR(lane->make_date);
     Py_CLEAR(lane->pristine);
+    Py_CLEAR(lane->tasks);
     Py_CLEAR(lane->context);
     Py_CLEAR(lane->date);
     forget(lane);
