@@ -7,7 +7,8 @@ accepts again when some connections have gone.  No client is accepted to be turn
 
 But for one: a client address that has its share already.  Its further connections are closed as they
 come.  An IPv6 client counts by the first 64 bits of its address, since whoever has one address has all
-of those.  Peers that speak for many clients, which is what a proxy does, have no share.
+of those.  Peers that speak for many clients, which is what a proxy does, have no share.  A connection with
+the PROXY protocol counts from the start, and has a client when its header is there.
 
 Nothing here costs a request anything; only a connection that opens or closes is counted.
 """
@@ -26,7 +27,9 @@ from typing import TYPE_CHECKING, Final
 from japronto.limits import Limits
 
 if TYPE_CHECKING:
+    from japronto.preamble import PreambleProtocol
     from japronto.protocol import HTTPProtocol
+    from japronto.pure.forwarded import Proxies
 
 log = logging.getLogger("japronto.error")
 
@@ -197,13 +200,16 @@ class Gate:
 class Admission:
     """The connections of a worker, and who of them has to go."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, proxies: Proxies | None = None) -> None:
         self.limits = limits
+        self._proxies = proxies
         self.most = connections_for(limits)
         """How many connections there may be; where many come at once, a few more get in."""
         self.protocols: set[HTTPProtocol] = set()
         self.switched: dict[asyncio.Transport, str | None] = {}
         """The transports of connections that another protocol has taken over, with their clients."""
+        self.beginning: set[PreambleProtocol] = set()
+        """Connections whose header of the PROXY protocol is not there yet."""
         self.gate: Gate | None = None
         self.refused = 0
         """Connections that were closed since their client had its share."""
@@ -215,12 +221,18 @@ class Admission:
 
     @property
     def count(self) -> int:
-        return len(self.protocols) + len(self.switched)
+        return len(self.protocols) + len(self.switched) + len(self.beginning)
+
+    def begin(self, connection: PreambleProtocol) -> None:
+        """A connection has been made that must tell first whom it is for; it will enter, or just leave."""
+        self.beginning.add(connection)
+        self._look_for_room()
 
     def enter(self, protocol: HTTPProtocol) -> None:
         """A connection has been made."""
         self.protocols.add(protocol)
-        client = client_of(protocol.transport.get_extra_info("peername"))
+        peername = protocol.transport.get_extra_info("peername")
+        client = None if self._proxies and self._proxies.believe(peername) else client_of(peername)
         if client is not None:
             connections = self._clients.get(client, 0)
             if connections >= self.limits.connections_per_client:
@@ -228,8 +240,12 @@ class Admission:
                 return
             self._clients[client] = connections + 1
         protocol.client = client
-        if self.count >= self.most and self.gate is not None and self.gate.is_open:
-            self._make_room()
+        self._look_for_room()
+
+    def end(self, connection: PreambleProtocol) -> None:
+        """A connection is lost that has not told whom it is for."""
+        self.beginning.discard(connection)
+        self._let_in()
 
     def leave(self, protocol: HTTPProtocol) -> None:
         """A connection is lost."""
@@ -273,10 +289,11 @@ class Admission:
         if not self._clients[client]:
             del self._clients[client]
 
-    def _make_room(self) -> None:
+    def _look_for_room(self) -> None:
+        if self.count < self.most or self.gate is None or not self.gate.is_open:
+            return
         self._evict()
         if self.count >= self.most:
-            assert self.gate is not None
             self.gate.shut()
             self._full.warning("All %d connections are in use, and further clients wait (--connections)",
                                self.count)

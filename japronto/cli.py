@@ -31,6 +31,7 @@ from japronto.config import (
     SIMD_LEVELS,
     SIMD_VARIABLE,
     ServerConfig,
+    check_of_proxies,
 )
 from japronto.errors import StartError, UsageError, near
 from japronto.limits import KIB, MIB, Limits, Timeouts
@@ -67,6 +68,7 @@ ELSEWHERE: Final = {word: hint for hint, words in {
     "use --requests-in-flight": "--limit-concurrency --backpressure",
     "use --field-line-bytes": "--limit-request-field-size",
     "start the file with python": "--script",
+    "use --forwarded-allow-ips": "--proxy-allow-from --trusted-proxy --trusted-proxies",
     "use --version": "-V -v version",
     "use --help": "help",
     "name the application alone, such as japronto hello:app": "run serve start",
@@ -144,6 +146,13 @@ def _switch(text: str) -> bool:
         raise ValueError("must be 1 or 0 (or true, yes, on, false, no, off)") from None
 
 
+def _of_proxies(name: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        check_of_proxies(name, text)
+        return text
+    return read
+
+
 def _one_of(*words: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in words:
@@ -177,6 +186,20 @@ def _default(kind: type[ServerConfig | Limits | Timeouts], name: str) -> str:
             if default % unit == 0:
                 return f"{default // unit}{letter}"
     return str(default)
+
+
+def _proxy_options() -> list[Option]:
+    """The options that say what is believed of whom."""
+    return [
+        Option("proxy_headers", _of_proxies("proxy_headers"), "FIELDS",
+               "fields of proxies that are believed: x-forwarded, forwarded, or names such as "
+               "x-forwarded-for,x-forwarded-host (default off)", "proxies"),
+        Option("forwarded_allow_ips", _of_proxies("forwarded_allow_ips"), "LIST",
+               "proxies that are believed: addresses and networks, unix, or * for all, with commas "
+               f"(default {_default(ServerConfig, 'forwarded_allow_ips')})", "proxies"),
+        Option("proxy_protocol", _switch, "", "take connections from those proxies alone, each of which must "
+               "begin with a header of the PROXY protocol", "proxies"),
+    ]
 
 
 def _server_options() -> list[Option]:
@@ -219,7 +242,7 @@ def _bound_options(kind: type[Limits | Timeouts], group: str) -> list[Option]:
     return options
 
 
-OPTIONS: Final = (*_server_options(), *_bound_options(Limits, "limits"),
+OPTIONS: Final = (*_server_options(), *_proxy_options(), *_bound_options(Limits, "limits"),
                   *_bound_options(Timeouts, "timeouts"))
 
 
@@ -241,7 +264,9 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("target", nargs="?", metavar="module:app",
                         help="the application: a module and a name in it; module.app does as well")
     parser.add_argument("--version", action="store_true", help="tell the versions, the backend and the loop")
-    groups = {"serving": parser, "limits": parser.add_argument_group("limits, how much a client may ask for"),
+    groups = {"serving": parser,
+              "proxies": parser.add_argument_group("proxies, who is believed on where clients are"),
+              "limits": parser.add_argument_group("limits, how much a client may ask for"),
               "timeouts": parser.add_argument_group("timeouts, how long a client may take")}
     for option in OPTIONS:
         text = option.help.replace("%", "%%")
@@ -272,6 +297,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
         except ValueError as error:
             raise UsageError(f"{source} {error}; it is {text!r}") from None
     _choose_socket(values, said_by)
+    _refuse_idle_list(values, said_by)
     return Settings(given.target, given.version, values)
 
 
@@ -310,6 +336,14 @@ def _choose_socket(values: dict[str, Any], said_by: dict[str, str]) -> None:
         rival = max(addresses, key=lambda name: on_command_line[name])
         raise UsageError(f"{said_by['uds']} and {said_by[rival]} exclude each other: "
                          "listen on a Unix socket or on a TCP port")
+
+
+def _refuse_idle_list(values: Mapping[str, Any], said_by: Mapping[str, str]) -> None:
+    """Who allows proxies on the command line wants something of theirs to be believed."""
+    if (said_by.get("forwarded_allow_ips", "").startswith("--") and not values.get("proxy_protocol")
+            and values.get("proxy_headers", "off") == "off"):
+        raise UsageError("--forwarded-allow-ips does nothing by itself; say what is believed of proxies, "
+                         "with --proxy-headers or --proxy-protocol")
 
 
 def stray_variables(environ: Mapping[str, str]) -> list[str]:

@@ -20,6 +20,8 @@ SIMD_LEVELS: Final = ("auto", "scalar", "sse4.2", "avx2")
 """Those that there are; whether this processor has them, the backend says."""
 ENCODERS: Final = ("auto", "orjson", "msgspec", "stdlib")
 ENCODER_VARIABLE: Final = "JAPRONTO_JSON"
+PROXIES: Final = {"proxy_headers": "off", "forwarded_allow_ips": "127.0.0.1,::1"}
+"""What is believed of proxies, and of which, unless something else is said."""
 
 
 class TCPAddress(NamedTuple):
@@ -86,6 +88,12 @@ class ServerConfig:
     ``access_log``     print a line for each request
     ``debug``          show tracebacks to clients
 
+    Behind a proxy (see docs/proxies.md):
+
+    ``proxy_headers``        the fields that are believed: ``x-forwarded``, ``forwarded``, names, ``off``
+    ``forwarded_allow_ips``  who is believed: addresses, networks, ``unix``, ``*``; with commas between them
+    ``proxy_protocol``       whether all connections must open with a header of the PROXY protocol
+
     Raises UsageError for a value that there cannot be.
     """
 
@@ -102,6 +110,9 @@ class ServerConfig:
     loop: str = "auto"
     access_log: bool = False
     debug: bool = False
+    proxy_headers: str = PROXIES["proxy_headers"]
+    forwarded_allow_ips: str = PROXIES["forwarded_allow_ips"]
+    proxy_protocol: bool = False
 
     def __post_init__(self) -> None:
         _whole("the port", self.port, 65535)  # uvloop would take the remainder
@@ -121,6 +132,11 @@ class ServerConfig:
             raise UsageError("the path of a Unix socket must not contain NUL; choose another")
         if self.reuse_port and not any(isinstance(address, TCPAddress) for address in addresses):
             raise UsageError("reuse_port is for TCP ports, and none is asked for; leave it out")
+        for name in PROXIES:
+            try:
+                check_of_proxies(name, getattr(self, name))
+            except ValueError as error:
+                raise UsageError(f"{name} {error}; it is {getattr(self, name)!r}") from None
 
     def addresses(self) -> list[Address]:
         """Where to listen, unless systemd says so; at least one address."""
@@ -139,3 +155,14 @@ class ServerConfig:
 def _whole(what: str, value: object, most: int) -> None:
     if type(value) is not int or not 0 <= value <= most:
         raise UsageError(f"{what} must be a whole number from 0 to {most}; it is {value!r}")
+
+
+def check_of_proxies(name: str, text: object) -> None:
+    """Raise ValueError, with the end of a sentence, for what ``pure/forwarded.py`` cannot read."""
+    if text == PROXIES[name]:
+        return
+    if not isinstance(text, str):
+        raise ValueError("must be text, with commas between several")
+    from japronto.pure.forwarded import AllowList, fields_of  # noqa: PLC0415 - see the module
+
+    (fields_of if name == "proxy_headers" else AllowList)(text)

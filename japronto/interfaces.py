@@ -15,6 +15,7 @@ from japronto.messages import Event, Expects, RequestHead, Violation
 
 if TYPE_CHECKING:
     from japronto.pure.connection import Connection
+    from japronto.pure.forwarded import Proxies
     from japronto.pure.request import Request
     from japronto.pure.response import Response
 
@@ -140,6 +141,10 @@ class Host(Protocol):
 
     transport: Any
     """What ``request.transport`` shows: ``get_extra_info`` tells the addresses."""
+
+    @property
+    def proxies(self) -> Proxies | None:
+        """What is believed of the fields that proxies set, if anything is."""
 
     def waiter(self) -> Waiter:
         """A new future, for a handler that waits for content."""

@@ -81,6 +81,8 @@ class Limits(_Bounds):
     requests_in_flight: int = _bound(
         10_000, "most requests of a worker whose handlers or streams wait for something; "
         "then 503 with Retry-After")
+    proxy_header_bytes: int = _bound(
+        4 * KIB, "longest header of the PROXY protocol with what a balancer adds, such as a certificate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

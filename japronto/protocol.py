@@ -30,6 +30,7 @@ from japronto.pure.response import Response
 from japronto.routing import not_a_response
 
 if TYPE_CHECKING:
+    from japronto.pure.forwarded import Proxies
     from japronto.server import Worker
 
 log = logging.getLogger("japronto.error")
@@ -245,6 +246,10 @@ class HTTPProtocol(asyncio.Protocol):
             self.abort()
 
     # -- what the connection calls ----------------------------------------------------------------
+
+    @property
+    def proxies(self) -> Proxies | None:
+        return self.worker.proxies
 
     def waiter(self) -> asyncio.Future[None]:
         return self.worker.loop.create_future()

@@ -30,7 +30,9 @@ from japronto.errors import StartError, UsageError
 from japronto.interfaces import Lane
 from japronto.listening import Listener, close_listeners, open_listeners
 from japronto.loading import failure
+from japronto.preamble import Preambles
 from japronto.pure.assembler import http_date
+from japronto.pure.forwarded import Proxies
 from japronto.tasks import Runner
 
 HAS_UVLOOP: Final = importlib.util.find_spec("uvloop") is not None
@@ -76,12 +78,20 @@ def _name_of(loop: asyncio.AbstractEventLoop) -> str:
 class Worker:
     """What the connections of one loop share."""
 
-    def __init__(self, app: Application, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, app: Application, loop: asyncio.AbstractEventLoop,
+                 config: ServerConfig | None = None) -> None:
+        config = config or ServerConfig()
         self.app = app
         self.loop = loop
         self.backend = backend.active()
         self.draining = False
-        self.admission = Admission(app.limits)
+        self.proxies = (None if config.proxy_headers == "off" else
+                        Proxies(config.proxy_headers, config.forwarded_allow_ips,
+                                handed_on=config.proxy_protocol))
+        """What is believed of the fields that proxies set; None where nothing is."""
+        self.preambles = Preambles(self, config.forwarded_allow_ips) if config.proxy_protocol else None
+        """The beginnings of connections, where the PROXY protocol is on."""
+        self.admission = Admission(app.limits, self.proxies)
         self.protocols = self.admission.protocols
         self.runner = Runner(loop)
         self.run = self.runner.run
@@ -104,6 +114,10 @@ class Worker:
 
     def protocol(self) -> asyncio.BaseProtocol:
         """The protocol of a new connection."""
+        return self.final_protocol() if self.preambles is None else self.preambles.protocol()
+
+    def final_protocol(self) -> asyncio.BaseProtocol:
+        """The protocol that a connection is for."""
         if self.app.protocol_factory is not None:
             made: asyncio.BaseProtocol = self.app.protocol_factory(self.app)
             return made
@@ -121,6 +135,8 @@ class Worker:
             except Exception:
                 log.exception("Looking at a connection failed")
                 protocol.abort()
+        if self.preambles is not None:
+            self.preambles.check(now)
         self.admission.look()
         self._look_whether_drained()
         self._timer = self.loop.call_later(self.app.timeouts.check_seconds, self._check)
@@ -162,6 +178,8 @@ class Worker:
             poll.cancel()
 
     def _drain_all(self) -> None:
+        if self.preambles is not None:
+            self.preambles.close()
         for protocol in tuple(self.protocols):
             protocol.drain()
         self._look_whether_drained()
@@ -269,7 +287,7 @@ async def start_server(app: Application, config: ServerConfig,
     if config.access_log and app.log_request is None:
         app.log_request = app.default_request_logger
     try:
-        worker = Worker(app, loop)
+        worker = Worker(app, loop, config)
         await _run_startup(app)
         try:
             server = await _listen(worker, config, listeners)

@@ -56,7 +56,7 @@ class Connection:
     def __init__(self, app: Application) -> None:
         self.service = app
         self.limits = app.limits
-        self.host = types.SimpleNamespace(transport=Transport())
+        self.host = types.SimpleNamespace(transport=Transport(), proxies=None)
 
 
 def head_of(method: str, path: str, content: bytes | None = None, section: bytes = b"\n") -> RequestHead:

@@ -76,6 +76,10 @@ def test_nothing_given_is_nothing_set() -> None:
     (["--port", "1", "--port", "2"], {"port": 2}),
     (["--idle-seconds", "0.5"], {"idle_seconds": 0.5}),
     (["--fields", "7"], {"fields": 7}),
+    (["--proxy-headers", "X-Forwarded, x-forwarded-host"],
+     {"proxy_headers": "X-Forwarded, x-forwarded-host"}),
+    (["--proxy-protocol", "--forwarded-allow-ips", "10.0.0.0/8,unix"],
+     {"proxy_protocol": True, "forwarded_allow_ips": "10.0.0.0/8,unix"}),
     (["--content-bytes-per-second", "2k"], {"content_bytes_per_second": 2048}),
 ])
 def test_options(arguments: list[str], expected: dict[str, object]) -> None:
@@ -722,3 +726,26 @@ def test_interrupting_an_import(directory: Path, number: signal.Signals) -> None
         process.send_signal(number)
         assert process.wait(WAIT_SECONDS) == 0
     assert (directory / "stderr").read_text() == ""
+
+
+# Behind a proxy
+
+def test_what_is_believed_of_proxies_is_said_in_full() -> None:
+    assert mistake("--proxy-headers", "hello:app") == (
+        "--proxy-headers must be x-forwarded, forwarded, off, or names of fields such as "
+        "x-forwarded-for,x-forwarded-proto,x-forwarded-host; it is 'hello:app'")
+    assert mistake("--proxy-headers").startswith("--proxy-headers needs a value")
+    assert mistake("--proxy-headers", "forwarded,x-forwarded").startswith("--proxy-headers must not mix")
+    assert mistake(JAPRONTO_FORWARDED_ALLOW_IPS="10.0.0.1/8") == (
+        "the environment variable JAPRONTO_FORWARDED_ALLOW_IPS must name addresses such as 10.0.0.1, "
+        "networks such as 10.0.0.0/8, unix or *, with commas between them, and '10.0.0.1/8' is none of "
+        "these; it is '10.0.0.1/8'")
+
+
+def test_a_list_of_proxies_is_for_something() -> None:
+    """It would look as if something were believed."""
+    assert mistake("--forwarded-allow-ips", "*", "--proxy-headers", "off").startswith(
+        "--forwarded-allow-ips does nothing by itself; say what is believed of proxies")
+    assert values("--forwarded-allow-ips", "*", "--proxy-headers", "forwarded")
+    assert values("--forwarded-allow-ips", "*", JAPRONTO_PROXY_PROTOCOL="1")
+    assert values(JAPRONTO_FORWARDED_ALLOW_IPS="*")  # It may be there for all programs of a machine.

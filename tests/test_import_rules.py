@@ -32,7 +32,9 @@ RING = {"japronto.protocol", "japronto.server", "japronto.supervisor", "japronto
         "japronto.admission", "japronto.listening", "japronto.systemd",
         # The same ring: how a coroutine handler is driven, the client without a socket, and a
         # program like a user's own, whose handlers may sleep.
-        "japronto.tasks", "japronto.testing", "japronto.demo"}
+        "japronto.tasks", "japronto.testing", "japronto.demo",
+        # And how a connection begins that a proxy hands on.
+        "japronto.preamble"}
 
 
 def modules() -> dict[str, Path]:

@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote
 
 from japronto.errors import DisconnectError, MalformedContent, MalformedJSON, MalformedText
 from japronto.messages import ENCODED_SLASH, RequestHead, Violation
+from japronto.pure.forwarded import Origin, address_of
 from japronto.pure.response import Response
 
 if TYPE_CHECKING:
@@ -188,8 +189,8 @@ class Request:
     """
 
     __slots__ = ("__weakref__", "_content", "_cookies", "_done_callbacks", "_extra", "_form", "_headers",
-                 "_json", "_query", "_trailers", "boundary", "common", "connection", "destination", "head",
-                 "is_disconnected", "persistent", "refusal", "response", "stage", "streams",
+                 "_json", "_origin", "_query", "_trailers", "boundary", "common", "connection", "destination",
+                 "head", "is_disconnected", "persistent", "refusal", "response", "stage", "streams",
                  "wants_continue")
 
     Response = Response
@@ -222,6 +223,7 @@ class Request:
         self._headers: Headers | None = None
         self._trailers: Headers | None = None
         self._cookies: dict[str, str] | None = None
+        self._origin: Origin | None = None
         self._query: MultiDict[str] | None = None
         self._form: tuple[MultiDict[str] | None, MultiDict[Any] | None] | None = None
         self._json: tuple[Any] | None = None
@@ -304,14 +306,28 @@ class Request:
         return match[1] if match else None
 
     @property
+    def scheme(self) -> str:
+        """``http`` or ``https``: how the client asked, as far as this server or a believed proxy knows."""
+        told = self._told()
+        if told is not None and told.scheme is not None:
+            return told.scheme
+        return "http" if self.transport.get_extra_info("ssl_object") is None else "https"
+
+    @property
     def hostname(self) -> str | None:
         """The host that the client asked for, without the port (RFC 9110 s.7.2)."""
+        told = self._told()
+        if told is not None and told.host is not None:
+            return told.host
         host = self.headers.get("host")
         return host if host is None else re.sub(r":\d*$", "", host)
 
     @property
     def port(self) -> int | None:
-        """The port in Host; ``None`` when it is not given, or is none (RFC 3986 s.3.2.3)."""
+        """The port that the client asked for; ``None`` when none is given (RFC 3986 s.3.2.3)."""
+        told = self._told()
+        if told is not None and (told.port is not None or told.host is not None):
+            return told.port
         match = re.search(r":0*([0-9]{1,5})$", self.headers.get("host", ""))
         return int(match[1]) if match else None
 
@@ -334,9 +350,19 @@ class Request:
 
     @property
     def remote_addr(self) -> str | None:
-        """The address of the peer; ``None`` on a Unix socket."""
-        peer = self.transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) and peer else None
+        """The address of the client; ``None`` on a Unix socket, and where a proxy does not tell it.
+
+        That of the peer, unless the peer is a proxy that is believed; see ``forwarded.py``.
+        """
+        told = self._told()
+        return address_of(self.transport.get_extra_info("peername")) if told is None else told.address
+
+    def _told(self) -> Origin | None:
+        """What proxies say of the client, looked at once; None where no proxy is believed."""
+        proxies = self.connection.host.proxies
+        if proxies is not None and self._origin is None:
+            self._origin = proxies.origin(self.headers, self.transport.get_extra_info("peername"))
+        return self._origin
 
     @property
     def route(self) -> Any:

@@ -75,6 +75,8 @@ class Task:
 class Host:
     """One connection, and the client at its other end."""
 
+    proxies = None
+
     def __init__(self, backend: Backend, limits: Limits) -> None:
         self.transport = Scene(Waiter)
         self.connection = Connection(application(limits), self, limits, backend.parser, backend.assemble,

@@ -93,6 +93,7 @@ class Host:
     """
 
     transport = None
+    proxies = None
 
     def __init__(self, backend: Backend, limits: Limits, target: Callable[[RequestHead], Target],
                  start: Callable[[Request], object], request_type: type[Request] = WatchedRequest) -> None:

@@ -303,3 +303,12 @@ async def shout(request: Request) -> Response:
         return Response(text="not upgraded")
     await asyncio.sleep(0)
     return Response(code=101, headers={"Upgrade": "shout"}, upgrade=Shout)
+
+
+@app.get("/client")
+def client(request: Request) -> Response:
+    """Who asks, and for what, in the lane too."""
+    peername, proxy = (request.transport.get_extra_info(name) for name in ("peername", "proxy"))
+    return Response(json={
+        "address": request.remote_addr, "scheme": request.scheme, "hostname": request.hostname,
+        "port": request.port, "peername": peername, "proxy": proxy})
