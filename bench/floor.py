@@ -4,7 +4,7 @@
 
 The server runs on processor 0 and wrk on processor 1.  For each workload, floor and server take turns, and
 what is printed is the median of the server's CPU time per request (user and system, in us), and its ratio
-to the floor of the same workload.  Needs wrk and a C compiler.
+to the floor of the same workload.  The first line says what is measured.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import argparse
 import contextlib
 import os
 import re
+import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
+NEEDS = "this needs Linux, processors 0 and 1, and the programs wrk, taskset (of util-linux) and cc"
+JAPRONTO = (sys.executable, "-m", "japronto")
 TICKS = os.sysconf("SC_CLK_TCK")
 BROWSER = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
@@ -55,7 +59,7 @@ WORKLOADS = (
     Workload("a placeholder route, 24 pipelined", "/users/somebody"),
     Workload("an async handler that does not wait, 24 pipelined", "/async"),
     Workload("a field and a media type, 24 pipelined", "/fields"),
-    Workload("a small JSON response, 24 pipelined", "/json"),
+    Workload("a small response of JSON, 24 pipelined", "/json"),
     Workload("a POST of 1 KB, 24 pipelined", "/echo", content=1024),
 )
 
@@ -74,50 +78,94 @@ def cost(port: int, pid: int, workload: Workload, seconds: int) -> float:
         command += ["-s", str(HERE / "pipeline.lua")]
     before = cpu_seconds(pid)
     done = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}{workload.path}"], capture_output=True, text=True, check=True,
+        [*command, f"http://127.0.0.1:{port}{workload.path}"], capture_output=True, text=True, check=False,
         env={**os.environ, "DEPTH": str(workload.depth), "CONTENT": str(workload.content)})
     after = cpu_seconds(pid)
     match = re.search(r"(\d+) requests in", done.stdout)
     if match is None or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
-        sys.exit(f"{workload.name}: not all requests were answered:\n{done.stdout}")
+        sys.exit(f"{workload.name}: not all requests were answered:\n{done.stdout}{done.stderr}")
     return (after - before) / int(match[1]) * 1e6
 
 
 @contextlib.contextmanager
-def running(port: int, *command: object, **environ: str) -> Iterator[int]:
+def running(port: int, *command: object) -> Iterator[int]:
     """A server on processor 0; its process id."""
-    with subprocess.Popen(["taskset", "-c", "0", *map(str, command)], env={**os.environ, **environ},
-                          stderr=subprocess.DEVNULL) as process:
+    with socket.socket() as free:
+        if free.connect_ex(("127.0.0.1", port)) == 0:
+            sys.exit(f"port {port} is taken; choose two free ones with --port")
+    with subprocess.Popen(["taskset", "-c", "0", *map(str, command)], stderr=subprocess.PIPE,
+                          text=True) as process:
         try:
-            for _ in range(100):
-                with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/"):
-                    break
-                time.sleep(0.1)
+            wait_for(process, port, Path(str(command[0])).name)
             yield process.pid
         finally:
             process.terminate()
 
 
+def wait_for(process: subprocess.Popen[str], port: int, name: str) -> None:
+    """Until it answers; ends the program with what the server has to say if it does not."""
+    for _ in range(100):
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/"):
+            return
+        if process.poll() is not None:
+            sys.exit(f"{name} has not started: {process.communicate()[1].strip() or process.returncode}")
+        time.sleep(0.1)
+    sys.exit(f"{name} does not answer on port {port}")
+
+
+def check_the_machine() -> None:
+    """End the program if something is missing."""
+    missing = [name for name in ("wrk", "taskset", "cc") if shutil.which(name) is None]
+    if missing:
+        sys.exit(f"{' and '.join(missing)} cannot be found; {NEEDS}")
+    if not Path("/proc/self/stat").exists() or not {0, 1} <= os.sched_getaffinity(0):
+        sys.exit(f"this is not a machine to measure on; {NEEDS}")
+
+
+def version(backend: str) -> str:
+    """What is measured, in the words of ``japronto --version``; ends the program if it cannot be had."""
+    done = subprocess.run([*JAPRONTO, "--version", "--backend", backend], capture_output=True, text=True,
+                          check=False)
+    if done.returncode:
+        sys.exit(done.stderr.strip())
+    return done.stdout.strip()
+
+
+def count(text: str) -> int:
+    """A whole number above zero."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number above zero; it is {text!r}")
+    return int(text)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--backend", default="auto")
-    parser.add_argument("--port", type=int, default=18080, help="the first of two free ports")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0],
+                                     epilog=f"{NEEDS[0].upper()}{NEEDS[1:]}.")
+    parser.add_argument("--rounds", type=count, default=5, help="how often each is measured (default 5)")
+    parser.add_argument("--seconds", type=count, default=2,
+                        help="how long each measurement takes, in whole seconds (default 2)")
+    parser.add_argument("--backend", default="accel", help="what is measured (default accel)")
+    parser.add_argument("--port", type=count, default=18080,
+                        help="the first of two free ports (default 18080)")
     options = parser.parse_args()
+    check_the_machine()
+    measured = version(options.backend)
+    print(measured, flush=True)
+    encoder = re.search(r"JSON by \S+(?=,)", measured)
     with tempfile.TemporaryDirectory() as directory:
         floor = Path(directory) / "floor"
         subprocess.run(["cc", "-O3", "-D_GNU_SOURCE", HERE / "floor.c", "-o", floor], check=True)
         with running(options.port, floor, options.port) as bare, running(
-                options.port + 1, sys.executable, "-m", "japronto", "floor_app:app", "--app-dir", HERE,
-                "--port", options.port + 1, JAPRONTO_BACKEND=options.backend) as ours:
+                options.port + 1, *JAPRONTO, "floor_app:app", "--app-dir", HERE,
+                "--port", options.port + 1, "--backend", options.backend) as ours:
             print(f"{'':52}{'floor':>8}{'Japronto':>10}{'ratio':>8}   ratios of all rounds")
             for workload in WORKLOADS:
                 pairs = [(cost(options.port, bare, workload, options.seconds),
                           cost(options.port + 1, ours, workload, options.seconds))
                          for _ in range(options.rounds)]
                 ratios = sorted(b / a for a, b in pairs)
-                print(f"{workload.name:52}{statistics.median(a for a, _ in pairs):8.3f}"
+                name = workload.name.replace("JSON", encoder[0]) if encoder else workload.name
+                print(f"{name:52}{statistics.median(a for a, _ in pairs):8.3f}"
                       f"{statistics.median(b for _, b in pairs):10.3f}{statistics.median(ratios):8.2f}   "
                       + " ".join(f"{ratio:.2f}" for ratio in ratios), flush=True)
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from japronto import messages, tasks
-from japronto.config import BACKEND_VARIABLE, BACKENDS, SIMD_VARIABLE
-from japronto.errors import UsageError
+from japronto.config import BACKEND_VARIABLE, BACKENDS, SIMD_LEVELS, SIMD_VARIABLE
+from japronto.errors import UsageError, either
 from japronto.interfaces import Assemble, ContentMax, Lane, Target
 from japronto.limits import Limits
 from japronto.protocol import HTTPProtocol
@@ -53,35 +54,65 @@ PURE: Final = Backend("pure", "none", parser.Parser, assembler.assemble, Request
 
 VARIABLE: Final = BACKEND_VARIABLE
 NAMES: Final = BACKENDS
-SLOW: Final = {"pure": "there is none in Python", "httptools": "httptools is none"}
-"""Why there is no instruction set to choose."""
+COMPILED: Final = ("japronto.accel._lane", "japronto.accel._scan")
+SLOW: Final = ("pure", "httptools")
+"""Those without instruction sets to choose from."""
 
 
-def active() -> Backend:
-    """The implementation that the environment asks for; raises UsageError if it is not there."""
+class Lack(NamedTuple):
+    """What keeps the fast parts from being used."""
+
+    fault: str
+    remedy: str
+    absent: bool
+    """They were not built, and then ``auto`` does without."""
+
+
+def active(said: Mapping[str, str] = MappingProxyType({})) -> Backend:
+    """The implementation that the environment asks for; raises UsageError if it is not there.
+
+    ``said`` maps the variables that are set on behalf of something else to that, for the error to name.
+    """
     name, simd = os.environ.get(VARIABLE) or "auto", os.environ.get(SIMD_VARIABLE) or "auto"
+    name_said, simd_said = said.get(VARIABLE, VARIABLE), said.get(SIMD_VARIABLE, SIMD_VARIABLE)
     if name not in NAMES:
-        raise UsageError(f"{VARIABLE} must be {' or '.join(NAMES)}; it is {name!r}")
-    if name == "pure" and simd == "auto":
+        raise UsageError(f"{name_said} must be {either(NAMES)}; it is {name!r}")
+    if simd not in SIMD_LEVELS:
+        raise UsageError(f"{simd_said} must be {either(SIMD_LEVELS)}; it is {simd!r}")
+    if name in SLOW and simd != "auto":
+        raise UsageError(f"{simd_said} is {simd}, which is for the fast parts, and {name_said} is {name}; "
+                         "leave one of them out")
+    if name == "pure":
         return PURE
-    if name == "httptools" and simd == "auto":
-        return _httptools()
-    why_not = SLOW.get(name) or _why_not_accel()
-    if why_not is None:
-        return _accel(simd)
-    if simd != "auto":
-        raise UsageError(f"{SIMD_VARIABLE} chooses among fast parts, and {why_not}; leave it out")
-    if name == "accel":
-        raise UsageError(f"{VARIABLE} is accel, but {why_not}; set it to auto or pure")
-    return PURE
+    try:
+        if name == "httptools":
+            return _httptools()
+    except ImportError as error:
+        raise UsageError(f"{name_said} is httptools, which cannot be loaded ({error}); "
+                         "pip install 'japronto[httptools]'") from None
+    lack = _lack()
+    if lack is None:
+        return _accel(_level(simd, simd_said))
+    if lack.absent and name == simd == "auto":
+        return PURE
+    asked = f"{simd_said} is {simd}, but " if simd != "auto" else f"{name_said} is {name}, but "
+    raise UsageError(f"{asked if lack.absent else ''}{lack.fault}; {lack.remedy}, "
+                     f"or choose the backend {'auto' if lack.absent else 'pure'}")
+
+
+def described() -> str:
+    """The implementation that is active, and why it is a slow one where nobody has asked for that."""
+    backend = active()
+    by_default = backend is PURE and os.environ.get(VARIABLE) != "pure"
+    return f"{backend} (the fast parts are not built)" if by_default else str(backend)
 
 
 def every() -> list[Backend]:
     """All implementations that there are, at all instruction sets that this processor has."""
     found = [PURE]
-    with contextlib.suppress(UsageError):
+    with contextlib.suppress(ImportError):
         found.append(_httptools())
-    if _why_not_accel() is None:
+    if _lack() is None:
         from japronto.accel import scanner  # noqa: PLC0415
 
         found += map(_accel, scanner.levels())
@@ -90,12 +121,8 @@ def every() -> list[Backend]:
 
 @functools.cache
 def _httptools() -> Backend:
-    """The reference, with the scanner of llhttp; raises UsageError if httptools is not installed."""
-    try:
-        from japronto.accel import llhttp  # noqa: PLC0415 - which needs what need not be installed
-    except ImportError as error:
-        raise UsageError(f"{VARIABLE} is httptools, which cannot be loaded ({error}); "
-                         "pip install 'japronto[httptools]'") from None
+    """The reference, with the scanner of llhttp; raises ImportError if httptools is not installed."""
+    from japronto.accel import llhttp  # noqa: PLC0415 - which needs what need not be installed
 
     def make_parser(limits: Limits, content_max: ContentMax | None) -> parser.Parser:
         return parser.Parser(limits, content_max, llhttp.make_scan(scan))
@@ -104,25 +131,43 @@ def _httptools() -> Backend:
 
 
 @functools.cache
-def _why_not_accel() -> str | None:
-    """What keeps the fast parts from being used, unless nothing does."""
+def _lack() -> Lack | None:
+    """What keeps the fast parts from being used, unless nothing does.
+
+    Of parts that were built from other sources nothing can be expected, not even that they fail: so they
+    are not even asked for their names.
+    """
+    from japronto.accel import sources  # noqa: PLC0415
+
     try:
-        from japronto.accel import _lane, scanner  # noqa: F401, PLC0415 - where they were built
+        agree = sources.agree()
     except ImportError as error:
-        return f"the fast parts cannot be loaded ({error})"
-    return None
+        if error.name in COMPILED:
+            return Lack(f"the fast parts are not built ({error})",
+                        "install a C compiler and the headers of Python, and install Japronto again with "
+                        "JAPRONTO_BUILD_ACCEL=yes", absent=True)
+        return Lack(f"the fast parts cannot be loaded ({error})", "install Japronto again", absent=False)
+    if agree:
+        return None
+    return Lack("the fast parts were built from other sources than those that are here",
+                "build them again (pip install -e .)", absent=False)
+
+
+def _level(simd: str, said: str) -> str:
+    """The instruction set to use; raises UsageError for one that this processor does not have."""
+    from japronto.accel import scanner  # noqa: PLC0415
+
+    levels = scanner.levels()
+    if simd not in ("auto", *levels):
+        raise UsageError(f"{said} is {simd}, which this processor does not have; "
+                         f"choose {either(['auto', *levels])}")
+    return levels[-1] if simd == "auto" else simd
 
 
 @functools.cache
 def _accel(simd: str) -> Backend:
     from japronto.accel import scanner  # noqa: PLC0415
 
-    levels = scanner.levels()
-    if simd == "auto":
-        simd = levels[-1]
-    if simd not in levels:
-        raise UsageError(f"{SIMD_VARIABLE} must be auto or {' or '.join(levels)}, which this processor has; "
-                         f"it is {simd!r}")
     fast_scan = scanner.make_scan(scan, simd)
 
     def make_parser(limits: Limits, content_max: ContentMax | None) -> parser.Parser:

@@ -34,6 +34,7 @@ from japronto.config import (
     check_of_proxies,
 )
 from japronto.errors import StartError, UsageError, near
+from japronto.errors import either as _or
 from japronto.limits import KIB, MIB, Limits, Timeouts
 
 if TYPE_CHECKING:
@@ -159,10 +160,6 @@ def _one_of(*words: str) -> Callable[[str], str]:
             raise ValueError(f"must be {_or(words)}")
         return text
     return read
-
-
-def _or(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _host(text: str) -> str:
@@ -364,23 +361,26 @@ def version(loop: str) -> str:
     """The line of ``--version``."""
     import platform  # noqa: PLC0415 - see the module
 
-    from japronto import backend  # noqa: PLC0415
+    from japronto import backend, encoders  # noqa: PLC0415
     from japronto.server import loop_name  # noqa: PLC0415
 
-    active = backend.active()
     return (f"Japronto {__version__}, Python {platform.python_version()} "
-            f"({platform.python_implementation()}), backend {active}, loop {loop_name(loop)}")
+            f"({platform.python_implementation()}), backend {backend.described()}, "
+            f"JSON by {encoders.active()}, loop {loop_name(loop)}")
 
 
 def _choose_parts(settings: Settings) -> None:
     """Ask for what serves where it is looked for, ahead of the program, which may look there too."""
-    from japronto import encoders  # noqa: PLC0415
+    from japronto import backend, encoders  # noqa: PLC0415
 
+    said = {}
     for name, variable in (("backend", BACKEND_VARIABLE), ("simd", SIMD_VARIABLE),
                            ("json", ENCODER_VARIABLE)):
-        if name in settings.values:
+        if os.environ.get(variable) != settings.values.get(name, os.environ.get(variable)):
             os.environ[variable] = settings.values[name]
-    encoders.use()
+            said[variable] = f"--{name}"
+    backend.active(said)
+    encoders.use(said)
 
 
 def application(settings: Settings) -> Application:

@@ -11,7 +11,7 @@ What is wrong with the *octets* on the wire is not raised at all: it is a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class JaprontoError(Exception):
@@ -104,6 +104,11 @@ class UsageError(JaprontoError):
 
 class StartError(JaprontoError):
     """The server could not start, for instance since the port is taken; exit code 3."""
+
+
+def either(words: Sequence[str]) -> str:
+    """What there is to choose from, in a sentence: ``a, b or c``."""
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def near(word: str, words: Iterable[str]) -> str:

@@ -236,8 +236,10 @@ def test_what_is_no_time(text: str) -> None:
 
 def test_version() -> None:
     python = f"Python {platform.python_version()} ({platform.python_implementation()})"
-    line = f"Japronto {package.__version__}, {python}, backend pure, loop uvloop\n"
-    assert japronto(Path("/"), "--version", JAPRONTO_BACKEND="pure") == (0, line, "")
+    for encoder in ("orjson", "stdlib"):
+        line = f"Japronto {package.__version__}, {python}, backend pure, JSON by {encoder}, loop uvloop\n"
+        done = japronto(Path("/"), "--version", JAPRONTO_BACKEND="pure", JAPRONTO_JSON=encoder)
+        assert done == (0, line, "")
 
 
 def test_version_with_a_chosen_loop() -> None:
@@ -285,7 +287,8 @@ def test_a_backend_that_does_not_exist(directory: Path) -> None:
 def test_a_backend_that_cannot_be_had(directory: Path) -> None:
     for arguments in (["--version"], ["hello:app", "--port", "0"]):
         done = japronto(directory, *arguments, "--backend", "pure", "--simd", "scalar")
-        assert refused(done, 2).startswith("JAPRONTO_SIMD chooses among fast parts, and there is none")
+        assert refused(done, 2) == ("--simd is scalar, which is for the fast parts, and --backend is pure; "
+                                    "leave one of them out")
 
 
 WITHOUT_UVLOOP = """

@@ -64,10 +64,18 @@ def test_what_none_of_them_encodes(name: str) -> None:
         encoders.choose(name)(deep)
 
 
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("name", encoders.NAMES)
 def test_what_is_no_number(name: str) -> None:
-    """The standard library writes NaN, which is not JSON."""
-    assert encoders.choose(name)([math.nan]) == b"[null]"
+    """RFC 8259 s.6 has no NaN and no infinity."""
+    value = [math.nan, {"a": (math.inf, -math.inf, 0.5)}, {1: math.nan}, "NaN"]
+    assert json.loads(encoders.choose(name)(value)) == [None, {"a": [None, None, 0.5]}, {"1": None}, "NaN"]
+
+
+def test_what_contains_itself() -> None:
+    value: list[Any] = [math.nan]
+    value.append(value)
+    with pytest.raises(ValueError, match="Circular"):
+        Response(json=value)
 
 
 @pytest.mark.parametrize("name", FAST)
@@ -93,7 +101,7 @@ def test_auto_takes_msgspec_where_orjson_is_missing(monkeypatch: pytest.MonkeyPa
 
 def test_an_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(encoders.VARIABLE, "simplejson")
-    with pytest.raises(UsageError, match="must be auto or orjson or msgspec or stdlib; it is 'simplejson'"):
+    with pytest.raises(UsageError, match="must be auto, orjson, msgspec or stdlib; it is 'simplejson'"):
         Application()
 
 

@@ -28,6 +28,8 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _VALUE = re.compile("[\t -~\x80-\xff]*").fullmatch
 _MEDIA_TYPE = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+/[\t -~]+").fullmatch
 
+_strict_json = json_module.JSONEncoder(allow_nan=False).encode
+
 Stream: TypeAlias = Iterable[bytes] | AsyncIterable[bytes]
 HeadersLike: TypeAlias = Mapping[str, Any] | Iterable[tuple[str, Any]]
 CookiesLike: TypeAlias = BaseCookie[Any] | Mapping[str, str]
@@ -121,7 +123,12 @@ class Response:
     @staticmethod
     def encode_json(value: Any) -> str | bytes:
         """JSON of a value.  May be replaced: ``Response.encode_json = staticmethod(...)``."""
-        return json_module.dumps(value)
+        try:
+            return _strict_json(value)
+        except ValueError:
+            # A number that JSON does not have (RFC 8259 s.6) is null, as in ECMAScript and in other encoders.
+            text = json_module.dumps(value)
+            return _strict_json(json_module.loads(text, parse_constant=lambda name: None))
 
     def __init__(self, code: int = 200, text: str | None = None, body: bytes | Stream | None = None,
                  json: Any = None, mime_type: str | None = None, encoding: str | None = None,

@@ -91,7 +91,7 @@ typedef struct {
     PyTypeObject *fast_protocol;
     PyTypeObject *lane_type;
     PyObject *methods[JP_METHODS]; /* those that the lane serves, as str; see jp_method_of() */
-    PyObject *one, *zero, *ok;     /* 1, 0, 200 */
+    PyObject *one, *ok;            /* 1, 200 */
     PyObject *text_name, *json_name, *body_name, *code_name, *init_name, *encode_json_name, *cancelling_name,
         *mime_type_name, *headers_name, *write_name, *carry_on_name, *get_name_name, *callbacks_name;
     PyObject *text_types, *other_types; /* dicts: media types to values of Content-Type */

@@ -10,7 +10,7 @@
  * Nothing here allocates, fails, or holds state; all functions may be called from any thread.  No
  * octet outside of a buffer is read, neither ahead of it nor behind it.
  *
- * This file is read by japronto/accel/build_parser.py as well: what is not a directive of the
+ * This file is read by build_parser.py as well: what is not a directive of the
  * preprocessor must be a declaration that cffi understands.
  */
 #ifndef JAPRONTO_SCAN_H

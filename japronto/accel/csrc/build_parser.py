@@ -1,13 +1,15 @@
-"""How ``japronto.accel._scan`` is built: csrc/scan*.c behind cffi.  ``setup.py`` reads this file."""
+"""How ``japronto.accel._scan`` is built: scan*.c behind cffi.  ``setup.py`` reads this file."""
 
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 from cffi import FFI  # type: ignore[import-untyped]
 
-CSRC = Path(__file__).parent / "csrc"
+CSRC = Path(__file__).parent
+DIGEST = runpy.run_path(str(CSRC.parent / "sources.py"))["digest"]()
 
 
 def declarations(header: str) -> str:
@@ -16,8 +18,9 @@ def declarations(header: str) -> str:
 
 
 ffibuilder = FFI()
-ffibuilder.cdef(declarations((CSRC / "scan.h").read_text(encoding="utf-8")))
+ffibuilder.cdef(declarations((CSRC / "scan.h").read_text(encoding="utf-8"))
+                + "static const char *const jp_sources;")
 ffibuilder.set_source(
-    "japronto.accel._scan", '#include "scan.h"',
+    "japronto.accel._scan", f'#include "scan.h"\nstatic const char *const jp_sources = "{DIGEST}";',
     sources=sorted(map(str, CSRC.glob("scan*.c"))), depends=sorted(map(str, CSRC.glob("scan*.h"))),
     include_dirs=[str(CSRC)])
