@@ -201,6 +201,7 @@ def _parts() -> dict[str, Any]:
         "plain_answer": assembler.plain_answer,
         "status_lines": assembler.status_lines(),
         "content_type": response.content_type_of,
+        "encode_text": response.encode_text,
         "text_type": response.TEXT,
         "octets_type": response.OCTETS,
         "json_type": response.JSON,

@@ -319,6 +319,25 @@ def run(program: str, **environ: str) -> None:
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stdout + done.stderr
 
 
+ENDS = """
+import asyncio
+from japronto import Application
+from japronto.server import Worker
+
+app = Application()
+app.add_route("/", lambda request: request.Response(text="plain"))
+worker = Worker(app, asyncio.new_event_loop())
+octets = b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
+assert b"plain" in worker.lane.serve(worker.protocol().connection, octets * 9)
+print("done", flush=True)
+"""
+
+
+def test_a_program_may_end_with_all_that_it_has() -> None:
+    """Nothing is looked at that is gone already: it is written over here."""
+    run(ENDS, PYTHONMALLOC="debug")
+
+
 NO_MEMORY = """
 import asyncio, gc, logging, sys, warnings
 from _testcapi import remove_mem_hooks, set_nomemory

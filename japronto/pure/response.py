@@ -145,11 +145,11 @@ class Response:
                 try:
                     self._body: bytes = text.encode()
                 except (AttributeError, UnicodeEncodeError):
-                    _encoded(text, "utf-8")  # says what is wrong
+                    encode_text(text, "utf-8")  # says what is wrong
                     raise
                 self._content_type: bytes | None = TEXT
                 return
-            self._body = _encoded(text, encoding or "utf-8")
+            self._body = encode_text(text, encoding or "utf-8")
             self._content_type = content_type_of(mime_type or "text/plain", encoding or "utf-8")
         else:
             self._set_content(text, body, json, mime_type, encoding)
@@ -172,7 +172,7 @@ class Response:
                                 f"{type(body).__name__}; give text=... for a str")
         elif json is not None:
             octets = self.encode_json(json)
-            self._body = octets if isinstance(octets, bytes) else _encoded(octets, encoding or "utf-8")
+            self._body = octets if isinstance(octets, bytes) else encode_text(octets, encoding or "utf-8")
             default = JSON.decode()
         media_type = mime_type or default
         self._content_type = content_type_of(media_type, encoding) if media_type else None
@@ -282,7 +282,8 @@ def _checked_cookies(cookies: Any) -> BaseCookie[Any]:
     return jar
 
 
-def _encoded(text: str, encoding: str) -> bytes:
+def encode_text(text: str, encoding: str) -> bytes:
+    """Content as octets; raises ResponseError when it is no text, or cannot be encoded."""
     if not isinstance(text, str):
         raise ResponseError(f"text must be a str, not {type(text).__name__}")
     try:

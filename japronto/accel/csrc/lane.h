@@ -62,6 +62,7 @@
 /* The objects of the reference that it is given, besides the classes. */
 #define JP_PARTS(X) \
     X(content_type)            /* response.content_type_of */ \
+    X(encode_text)             /* response.encode_text */ \
     X(persistent_framing)      /* messages.PERSISTENT */ \
     X(frame)                   /* framing.frame */ \
     X(assemble)                /* assembler.assemble */ \

@@ -27,25 +27,41 @@ static bool add_line(PyObject *lines, PyObject *name, PyObject *value)
     return added;
 }
 
+/* To make a line may start the collector, and what that runs may change what is being read here: so what
+ * was taken out of it is held, and a dict that has changed is left to the reference. */
+
+static bool add_items(PyObject *lines, PyObject *fields)
+{
+    PyObject *name, *value;
+    Py_ssize_t at = 0, size = PyDict_GET_SIZE(fields);
+    bool added = true;
+    while (added && PyDict_Next(fields, &at, &name, &value)) {
+        Py_INCREF(name);
+        Py_INCREF(value);
+        added = add_line(lines, name, value) && PyDict_GET_SIZE(fields) == size;
+        Py_DECREF(name);
+        Py_DECREF(value);
+    }
+    return added;
+}
+
+static bool add_pairs(PyObject *lines, PyObject *fields)
+{
+    bool added = true;
+    for (Py_ssize_t i = 0; added && i < PyList_GET_SIZE(fields); i++) {
+        PyObject *pair = Py_NewRef(PyList_GET_ITEM(fields, i));
+        added = PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 &&
+                add_line(lines, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+        Py_DECREF(pair);
+    }
+    return added;
+}
+
 static bool add_all(PyObject *lines, PyObject *fields)
 {
-    if (PyDict_CheckExact(fields)) {
-        PyObject *name, *value;
-        Py_ssize_t at = 0;
-        while (PyDict_Next(fields, &at, &name, &value))
-            if (!add_line(lines, name, value))
-                return false;
-        return true;
-    }
-    if (!PyList_CheckExact(fields))
-        return false;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(fields); i++) {
-        PyObject *pair = PyList_GET_ITEM(fields, i);
-        if (!PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2 ||
-            !add_line(lines, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)))
-            return false;
-    }
-    return true;
+    if (PyDict_CheckExact(fields))
+        return add_items(lines, fields);
+    return PyList_CheckExact(fields) && add_pairs(lines, fields);
 }
 
 PyObject *jp_make_fields(const jp_state *state, PyObject *fields)

@@ -40,15 +40,12 @@ static PyObject *body_of(const jp_state *state, PyObject *request)
     return Py_XNewRef(extras->body);
 }
 
-/* A RequestHead, as pure/grammar.py: scan() makes it. */
-static PyObject *make_head(const jp_state *state, PyObject *request)
+/* Fill in a RequestHead, as pure/grammar.py: scan() makes it.  Nothing here can start the collector. */
+static bool fill_head(const jp_state *state, PyObject *request, PyObject *head)
 {
     const jp_extras *extras = jp_extras_of(state, request);
     const uint8_t *buffer = (const uint8_t *)PyBytes_AS_STRING(extras->buffer);
     const jp_head *spans = &extras->head;
-    PyObject *head = jp_new(state->head_type);
-    if (!head)
-        return NULL;
 #define SET(name, value) (*jp_slot(head, state->at.head.name) = (value))
     bool complete = true;
     complete &= SET(target, octets(buffer + spans->target, spans->target_end - spans->target)) != NULL;
@@ -64,22 +61,34 @@ static PyObject *make_head(const jp_state *state, PyObject *request)
     SET(complete, Py_NewRef(Py_True));
     SET(route, Py_NewRef(Py_None));
 #undef SET
-    if (!complete)
-        Py_CLEAR(head);
-    return head;
+    return complete;
+}
+
+/* Make the head of a request that has none yet; false when it could not be made.
+ *
+ * The collector may start where the object is allocated, and what it runs may ask for the same head, or
+ * set another one: then that is the head, and this one is thrown away. */
+static bool make_head(const jp_state *state, PyObject *request)
+{
+    jp_extras *extras = jp_extras_of(state, request);
+    PyObject *head = jp_new(state->head_type);
+    bool made = head && (!extras->buffer || fill_head(state, request, head));
+    if (made && extras->buffer) {
+        *jp_slot(request, state->at.request.head) = head;
+        jp_drop_octets(extras);
+    } else {
+        Py_XDECREF(head);
+    }
+    return made;
 }
 
 PyObject *jp_head_of(const jp_state *state, PyObject *request)
 {
-    jp_extras *extras = jp_extras_of(state, request);
     PyObject **slot = jp_slot(request, state->at.request.head);
-    if (!*slot && extras->buffer) {
-        *slot = make_head(state, request);
-        if (*slot)
-            jp_drop_octets(extras);
-    } else if (!*slot) {
+    if (!*slot && jp_extras_of(state, request)->buffer && !make_head(state, request))
+        return NULL;
+    if (!*slot)
         PyErr_SetString(PyExc_AttributeError, "head");
-    }
     return *slot;
 }
 

@@ -61,13 +61,10 @@ static PyObject *encoded(const jp_state *state, PyObject *type, PyObject *value)
     PyObject *args[2] = {type, value};
     PyObject *text = PyObject_VectorcallMethod(state->encode_json_name, args,
                                                2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    if (!text || PyBytes_CheckExact(text))
+    if (!text || PyBytes_Check(text))
         return text;
-    PyObject *made = NULL;
-    if (PyUnicode_Check(text))
-        made = utf8(text);
-    else
-        PyErr_SetString(PyExc_TypeError, "a JSON encoder must return str or bytes");
+    PyObject *made = PyUnicode_CheckExact(text) && PyUnicode_IS_ASCII(text)
+                         ? utf8(text) : PyObject_CallFunction(state->encode_text, "Os", text, "utf-8");
     Py_DECREF(text);
     return made;
 }
@@ -84,34 +81,39 @@ static void drop(parts *made)
     Py_CLEAR(made->fields);
 }
 
-static void take_content(const jp_state *state, PyObject *type, const call *given, parts *made)
+/* The value of Content-Type, a borrowed reference; NULL when the content is of no common kind, or when the
+ * reference must look at the media type. */
+static PyObject *content_type_of(const jp_state *state, const call *given)
 {
     PyObject *usual = NULL;
-    if (given->text && PyUnicode_CheckExact(given->text)) {
-        made->body = utf8(given->text);
+    if (given->text && PyUnicode_CheckExact(given->text))
         usual = state->text_type;
-    } else if (given->body && PyBytes_CheckExact(given->body)) {
-        made->body = Py_NewRef(given->body);
+    else if (given->body && PyBytes_CheckExact(given->body))
         usual = state->octets_type;
-    } else if (given->json && given->json != Py_None) {
-        made->body = encoded(state, type, given->json);
+    else if (given->json && given->json != Py_None)
         usual = state->json_type;
-    }
-    if (made->body)
-        made->content_type = Py_XNewRef(given->mime_type ? jp_content_type(state, given->mime_type, given->text != NULL)
-                                                         : usual);
+    return usual && given->mime_type ? jp_content_type(state, given->mime_type, given->text != NULL) : usual;
 }
 
-/* Make the parts of a response; false when __init__ must do it. */
-static bool take_parts(const jp_state *state, PyObject *type, const call *given, parts *made)
+/* Make the parts of a response; false when __init__ must do it.
+ *
+ * JSON is encoded last, when it is certain that nobody will do so again: the value may be used up by it, or
+ * the encoder count its calls.  When it fails, so it does for __init__: *failed gets true. */
+static bool take_parts(const jp_state *state, PyObject *type, const call *given, parts *made, bool *failed)
 {
     *made = (parts){NULL, NULL, NULL};
-    take_content(state, type, given, made);
+    made->content_type = Py_XNewRef(content_type_of(state, given));
     if (made->content_type)
         made->fields = given->headers ? jp_make_fields(state, given->headers) : Py_NewRef(Py_None);
-    if (!made->fields)
+    if (made->fields && given->text)
+        made->body = utf8(given->text);
+    else if (made->fields && given->body)
+        made->body = Py_NewRef(given->body);
+    else if (made->fields)
+        *failed = !(made->body = encoded(state, type, given->json));
+    if (!made->body)
         drop(made);
-    return made->fields != NULL;
+    return made->body != NULL;
 }
 
 /* The slots that are None in a response of a common kind.  A spare one keeps them so. */
@@ -171,9 +173,10 @@ static PyObject *call_type(PyObject *type, PyObject *const *args, size_t nargsf,
     Py_ssize_t positional = PyVectorcall_NARGS(nargsf);
     call given;
     parts made;
+    bool failed = false;
     if (!understand(state, args, positional, names, &given) || !is_code(state, given.code) ||
-        !take_parts(state, type, &given, &made)) {
-        if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception))
+        !take_parts(state, type, &given, &made, &failed)) {
+        if (failed || (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception)))
             return NULL;
         PyErr_Clear(); /* what is wrong, the reference says */
         return call_init(state, args, positional, names);
@@ -239,6 +242,7 @@ void jp_free_responses(jp_state *state)
 {
     while (state->spare_count) {
         PyObject *response = state->spare_responses[--state->spare_count];
+        Py_SET_TYPE(response, (PyTypeObject *)state->response_type); /* its own may be gone already */
         jp_clear_slots((PyTypeObject *)state->response_type, response);
         PyObject_GC_Del(response);
     }

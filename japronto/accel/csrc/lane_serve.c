@@ -142,8 +142,11 @@ static bool learn(Lane *lane)
 
 static bool refresh_date(Lane *lane)
 {
-    time_t second = time(NULL);
-    if (lane->date && second == lane->second)
+    /* The clock of time.time(), which the worker asks.  That of time() lags some milliseconds behind it, and
+     * a client would see Date go back. */
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (lane->date && now.tv_sec == lane->second)
         return true;
     PyObject *date = PyObject_CallNoArgs(lane->make_date);
     if (!date || !PyBytes_CheckExact(date)) {
@@ -153,7 +156,7 @@ static bool refresh_date(Lane *lane)
         return false;
     }
     Py_XSETREF(lane->date, date);
-    lane->second = second;
+    lane->second = now.tv_sec;
     return true;
 }
 
