@@ -3,6 +3,7 @@
 from japronto import Application
 
 app = Application()
+LARGE = b"x" * 1_000_000
 
 
 @app.get("/")
@@ -33,3 +34,8 @@ def fields(request):
 @app.post("/echo")
 def echo(request):
     return request.Response(body=request.body)
+
+
+@app.get("/large")
+def large(request):
+    return request.Response(body=LARGE)

@@ -242,8 +242,20 @@ class HTTPProtocol(asyncio.Protocol):
         elif what in ("head", "content"):
             self.connection.time_out(_SLOW_HEAD if what == "head" else _SLOW_CONTENT)
             self._pump()
+        elif what == "send":
+            self._reset()
         else:
             self.abort()
+
+    def _reset(self) -> None:
+        """Close at once, and let go of what the kernel still has for the client.
+
+        Else that stays, up to some megabytes, for as long as the client lives and does not read.
+        """
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.abort()
 
     # -- what the connection calls ----------------------------------------------------------------
 
@@ -512,11 +524,7 @@ class HTTPProtocol(asyncio.Protocol):
                 log.error("%s %s: the content of the response ended early", request.method, request.target,
                           exc_info=failure)
             if connection.abort_stream():
-                # Only a reset tells the client that this was not the end.
-                sock = self.transport.get_extra_info("socket")
-                if sock is not None:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-                self.abort()
+                self._reset()  # Only that tells the client that this was not the end.
         finally:
             error = None  # Its traceback holds this frame.
         self.wake()

@@ -70,6 +70,9 @@ class Transport(asyncio.Transport):
     def write(self, data: Any) -> None:
         self.written.append(data)
 
+    def writelines(self, buffers: Iterable[Any]) -> None:
+        self.written.extend(buffers)
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """There are none here."""
 
@@ -370,6 +373,8 @@ async def waits(request: Any) -> Any:
 CLOSES = PureResponse(text="a", headers={"Connection": "close"})
 STREAM = PureResponse(body=iter((b"a",)))
 WRONG = PureResponse(text="a", headers={"Content-Length": "7"})
+LARGE = PureResponse(body=b"x" * 65_536)
+FIELD = PureResponse(body=b"x" * 65_536, headers={"A": "b"})
 ERROR = ValueError("wrong")
 CANCELLED = asyncio.CancelledError()
 HANDED = {
@@ -378,6 +383,8 @@ HANDED = {
     "an answer that closes": (returns(CLOSES), Outcome.ANSWERED, CLOSES),
     "a stream": (returns(STREAM), Outcome.ANSWERED, STREAM),
     "an answer that cannot be sent": (returns(WRONG), Outcome.ANSWERED, WRONG),
+    "large content": (returns(LARGE), Outcome.ANSWERED, LARGE),
+    "large content with a field": (returns(FIELD), Outcome.ANSWERED, FIELD),
     "nonsense, async": (returns_async("nonsense"), Outcome.RETURNED, "nonsense"),
     "a stream, async": (returns_async(STREAM), Outcome.RETURNED, STREAM),
     "an exception": (raises(ERROR), Outcome.RAISED, ERROR),
@@ -399,6 +406,15 @@ def test_an_answer_that_is_not_for_it_is_handed_over(lane: Lane, name: str) -> N
     assert (request.target, request.response, request.persistent) == ("/it?x", None, True)
     assert came == [result, outcome]
     assert lane.connection.heads == 2
+
+
+@pytest.mark.parametrize("large", [LARGE, FIELD])
+def test_large_content_is_not_copied(lane: Lane, large: PureResponse) -> None:
+    """However much of it a client leaves lying there, it is the one that the handler has made."""
+    lane.app.add_route("/", returns(large))
+    lane.protocol.data_received(octets_of("GET /"))
+    _, content = lane.transport.written
+    assert content is large.body
 
 
 def test_a_request_that_wants_to_be_told_is_handed_over(lane: Lane) -> None:

@@ -90,10 +90,13 @@ def assemble(answered: Sequence[Request], date: bytes) -> list[bytes]:
 def plain_answer(request: Request, response: Response, date: bytes) -> bytes | None:
     """The octets of an answer of known length, after which the connection goes on; None for any other.
 
+    None too for large content, which leaves by itself: a copy would stay for as long as the client is slow.
+
     Raises ResponseError when the response cannot be sent.  The request must be new, and not answered.
     """
     prepare(request, response)
-    if response.stream is not None or response.upgrade is not None or not request.persistent:
+    if (response.stream is not None or response.upgrade is not None or not request.persistent
+            or len(response.body or b"") >= LARGE):
         request.persistent = request.head.framing.persistent
         return None
     head = head_of(request, response, date)

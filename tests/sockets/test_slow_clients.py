@@ -165,6 +165,8 @@ def test_a_client_that_does_not_read_is_cut(start: Start, path: str) -> None:
         client.send(get(path))
         until(lambda: server.sockets() > sockets, "the server accepts")
         until(lambda: server.sockets() <= sockets, "the server cuts the client")
+        # By a reset, since the kernel would keep for it what was sent, for as long as the client lives.
+        assert client.was_reset()
         with pytest.raises(Truncated):
             client.answer()
     if "async" in path:

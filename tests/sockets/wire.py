@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import socket
 import struct
 import threading
@@ -259,6 +260,12 @@ class Client:
         """Vanish: the server's side of the connection is destroyed (TCP's RST)."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
+
+    def was_reset(self) -> bool:
+        """Whether the server has reset the connection, whatever of it is still to be read."""
+        poll = select.poll()
+        poll.register(self.sock, 0)
+        return any(event & select.POLLERR for _, event in poll.poll(WAIT_SECONDS * 1000))
 
     def quiet(self, seconds: float) -> bool:
         """Whether nothing at all arrives for so long, not even the end."""
