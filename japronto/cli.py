@@ -70,6 +70,7 @@ ELSEWHERE: Final = {word: hint for hint, words in {
     "use --field-line-bytes": "--limit-request-field-size",
     "start the file with python": "--script",
     "use --forwarded-allow-ips": "--proxy-allow-from --trusted-proxy --trusted-proxies",
+    "nothing is believed unless --proxy-headers says so": "--no-proxy-headers",
     "use --version": "-V -v version",
     "use --help": "help",
     "name the application alone, such as japronto hello:app": "run serve start",
