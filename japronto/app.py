@@ -382,7 +382,7 @@ class Application(RouteDecorators):
 
     def run(self, host: str = "0.0.0.0", port: int = 8080, *,  # noqa: S104 - the default of 2017
             worker_num: int | None = None, reload: bool = False, debug: bool = False) -> None:
-        """Serve until a signal says to stop."""
+        """Serve until a signal says to stop, on host and port unless systemd passes sockets."""
         if reload:
             raise UsageError("reload=True needs a later version of Japronto; leave it out")
         if (worker_num or 1) != 1:
@@ -393,7 +393,7 @@ class Application(RouteDecorators):
         if self.debug and self.log_request is None:  # as in 2017
             self.log_request = self.default_request_logger
         try:
-            code = serve(self, ServerConfig(host=host, port=port, debug=self.debug))
+            code = serve(self, ServerConfig(host=host, port=port, activation=True, debug=self.debug))
         except (StartError, UsageError) as error:
             if self.debug and error.__cause__ is not None:
                 traceback.print_exception(error.__cause__)

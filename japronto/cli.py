@@ -26,12 +26,15 @@ from japronto import __version__
 from japronto.config import (
     BACKEND_VARIABLE,
     BACKENDS,
+    DESCRIPTOR_MAX,
     ENCODER_VARIABLE,
     ENCODERS,
+    KEEPALIVE_MAX,
     SIMD_LEVELS,
     SIMD_VARIABLE,
     ServerConfig,
     check_of_proxies,
+    parse_address,
 )
 from japronto.errors import StartError, UsageError, near
 from japronto.errors import either as _or
@@ -56,9 +59,10 @@ ELSEWHERE: Final = {word: hint for hint, words in {
     "reloading needs a later version of Japronto": "--reload --reload-dir --auto-reload",
     "TLS and HTTP/2 are for a proxy in front":
         "--ssl-keyfile --ssl-certfile --ssl-certificate --keyfile --certfile --http",
-    "use --host and --port, or --uds": "--bind --listen --address -b -l",
+    "use --bind": "--listen --address -b -l",
     "use --port": "-p",
     "use --uds": "--socket --unix-socket",
+    "use --uds-mode": "--umask --uds-permissions --unix-socket-perms",
     "use --app-dir": "--chdir --working-dir",
     "use --access-log": "--access-logfile",
     "use --idle-seconds": "--keep-alive --timeout-keep-alive",
@@ -77,6 +81,9 @@ ELSEWHERE: Final = {word: hint for hint, words in {
 }.items() for word in words.split()}
 """What other servers, or the Japronto of 2017, have: a hint for those who come from there."""
 
+WAYS: Final = (("uds",), ("fd",), ("bind",), ("host", "port"))
+"""The ways to say where to listen."""
+
 COUNT_MAX: Final = 2**31 - 1
 """What fits the C int of ``listen(2)``; no count makes sense beyond it."""
 SIZE_MAX: Final = 2**63 - 1
@@ -92,6 +99,8 @@ class Option(NamedTuple):
     metavar: str
     help: str
     group: str
+    many: bool = False
+    """It may be given several times; the texts in its variable are separated by commas."""
 
     @property
     def flag(self) -> str:
@@ -171,6 +180,17 @@ def _host(text: str) -> str:
     return text[1:-1] if text.startswith("[") and text.endswith("]") else text
 
 
+def _bind(text: str) -> str:
+    parse_address(text)
+    return text
+
+
+def _mode(text: str) -> int:
+    if match := re.fullmatch(r"0?o?([0-7]{3})", text):
+        return int(match[1], 8)
+    raise ValueError("must be three octal digits, such as 660 or 600")
+
+
 def _path(text: str) -> str:
     if not text or text.startswith("unix:"):
         raise ValueError("must be a path")
@@ -200,17 +220,37 @@ def _proxy_options() -> list[Option]:
     ]
 
 
-def _server_options() -> list[Option]:
-    """The options that say what to serve, and where."""
+def _listening_options() -> list[Option]:
+    """The options that say where to serve."""
     def option(name: str, read: Callable[[str], Any], metavar: str, text: str) -> Option:
-        return Option(name, read, metavar, f"{text} (default {_default(ServerConfig, name)})", "serving")
+        return Option(name, read, metavar, f"{text} (default {_default(ServerConfig, name)})", "listening")
 
     return [
-        option("host", _host, "ADDRESS", "address or name to listen on; 0.0.0.0 is every IPv4 address"),
+        option("host", _host, "ADDRESS",
+               "address or name to listen on; 0.0.0.0 is every IPv4 address, :: every IPv6 address"),
         option("port", _whole(0, 65535), "NUMBER", "TCP port; 0 takes a free one"),
-        Option("uds", _path, "PATH", "Unix socket to listen on, in place of host and port", "serving"),
+        Option("bind", _bind, "ADDRESS",
+               "host:port, [IPv6 address]:port, :port, unix:path or fd://number to listen on, in place of "
+               "host and port; may be given several times", "listening", many=True),
+        Option("uds", _path, "PATH", "Unix socket to listen on, in place of host and port", "listening"),
+        Option("uds_mode", _mode, "MODE",
+               "permissions of a Unix socket (default 660: its owner and group may connect)", "listening"),
+        Option("fd", _whole(0, DESCRIPTOR_MAX), "NUMBER",
+               "listening socket that the process was started with, in place of host and port; those of "
+               "systemd are taken without it", "listening"),
         option("backlog", _whole(1, COUNT_MAX), "COUNT", "most connections that wait to be accepted"),
-        option("loop", _one_of("auto", "uvloop", "asyncio"), "NAME", "event loop: auto, uvloop or asyncio"),
+        Option("reuse_port", _switch, "", "let other processes listen on the port, too: SO_REUSEPORT",
+               "listening"),
+        option("tcp_keepalive", _whole(0, KEEPALIVE_MAX), "SECONDS",
+               "silence after which TCP asks whether the client is there; 0 never asks"),
+    ]
+
+
+def _server_options() -> list[Option]:
+    """The options that say what to serve, and how."""
+    return [
+        Option("loop", _one_of("auto", "uvloop", "asyncio"), "NAME",
+               "event loop: auto, uvloop or asyncio (default auto)", "serving"),
         Option("backend", _one_of(*BACKENDS), "NAME",
                f"implementation: {_or(BACKENDS)} (default auto)", "serving"),
         Option("simd", _one_of(*SIMD_LEVELS), "NAME",
@@ -240,8 +280,8 @@ def _bound_options(kind: type[Limits | Timeouts], group: str) -> list[Option]:
     return options
 
 
-OPTIONS: Final = (*_server_options(), *_proxy_options(), *_bound_options(Limits, "limits"),
-                  *_bound_options(Timeouts, "timeouts"))
+OPTIONS: Final = (*_server_options(), *_listening_options(), *_proxy_options(),
+                  *_bound_options(Limits, "limits"), *_bound_options(Timeouts, "timeouts"))
 
 
 class _ArgumentParser(argparse.ArgumentParser):
@@ -263,6 +303,7 @@ def argument_parser() -> argparse.ArgumentParser:
                         help="the application: a module and a name in it; module.app does as well")
     parser.add_argument("--version", action="store_true", help="tell the versions, the backend and the loop")
     groups = {"serving": parser,
+              "listening": parser.add_argument_group("listening, where clients connect"),
               "proxies": parser.add_argument_group("proxies, who is believed on where clients are"),
               "limits": parser.add_argument_group("limits, how much a client may ask for"),
               "timeouts": parser.add_argument_group("timeouts, how long a client may take")}
@@ -273,6 +314,7 @@ def argument_parser() -> argparse.ArgumentParser:
                                               action=argparse.BooleanOptionalAction)
         else:
             groups[option.group].add_argument(option.flag, dest=option.name, help=text,
+                                              action="append" if option.many else "store",
                                               metavar=option.metavar)
     return parser
 
@@ -290,13 +332,21 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
         if text is None:
             continue
         said_by[option.name] = source
-        try:
-            values[option.name] = option.read(text) if isinstance(text, str) else text
-        except ValueError as error:
-            raise UsageError(f"{source} {error}; it is {text!r}") from None
+        values[option.name] = _read(option, text, source)
     _choose_socket(values, said_by)
     _refuse_idle_list(values, said_by)
     return Settings(given.target, given.version, values)
+
+
+def _read(option: Option, given: Any, source: str) -> Any:
+    """The value of an option: of text, a list of texts, or of the switch that argparse has read."""
+    if option.many:
+        texts = given.split(",") if isinstance(given, str) else given
+        return [_read(option._replace(many=False), text, source) for text in texts]
+    try:
+        return option.read(given) if isinstance(given, str) else given
+    except ValueError as error:
+        raise UsageError(f"{source} {error}; it is {given!r}") from None
 
 
 def _refuse(target: str | None, rest: Sequence[str]) -> None:
@@ -320,20 +370,15 @@ def _elsewhere(flag: str) -> str | None:
 
 
 def _choose_socket(values: dict[str, Any], said_by: dict[str, str]) -> None:
-    """A Unix socket excludes host and port; the command line wins over the environment."""
-    addresses = [name for name in ("host", "port") if name in values]
-    if "uds" not in values or not addresses:
-        return
-    on_command_line = {name: said_by[name].startswith("--") for name in ("uds", *addresses)}
-    if on_command_line["uds"] and not any(on_command_line[name] for name in addresses):
-        for name in addresses:
-            del values[name]
-    elif not on_command_line["uds"] and any(on_command_line[name] for name in addresses):
-        del values["uds"]
-    else:
-        rival = max(addresses, key=lambda name: on_command_line[name])
-        raise UsageError(f"{said_by['uds']} and {said_by[rival]} exclude each other: "
-                         "listen on a Unix socket or on a TCP port")
+    """Where to listen is said in one way; the command line wins over the environment."""
+    ways = [given for way in WAYS if (given := [name for name in way if name in values])]
+    chosen = [given for given in ways if any(said_by[name].startswith("--") for name in given)] or ways
+    if len(chosen) > 1:
+        one, other = (max(given, key=lambda name: said_by[name].startswith("--")) for given in chosen[:2])
+        raise UsageError(f"{said_by[one]} and {said_by[other]} exclude each other; "
+                         "to listen on several addresses, give each by a --bind of its own")
+    for name in (name for given in ways if given not in chosen for name in given):
+        del values[name]
 
 
 def _refuse_idle_list(values: Mapping[str, Any], said_by: Mapping[str, str]) -> None:
@@ -410,6 +455,12 @@ def application(settings: Settings) -> Application:
     return app
 
 
+def server_config(settings: Settings, *, debug: bool) -> ServerConfig:
+    """Where and how to serve; where no address is asked for, systemd's sockets go before the default."""
+    activation = not any(name in settings.values for way in WAYS for name in way)
+    return ServerConfig(**{"activation": activation, **settings.of(ServerConfig), "debug": debug})
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     _open_standard_streams()
@@ -430,7 +481,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.reconfigure(line_buffering=True)
         from japronto.server import serve  # noqa: PLC0415
 
-        return serve(app, ServerConfig(**{**settings.of(ServerConfig), "debug": app.debug}))
+        return serve(app, server_config(settings, debug=app.debug))
     except (UsageError, StartError) as error:
         if debug and error.__cause__ is not None:
             traceback.print_exception(error.__cause__)

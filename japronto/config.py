@@ -50,6 +50,7 @@ TCP: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[^\s:
 PASSED: Final = re.compile(r"fd://(?:(?P<number>\d{1,9})|(?P<name>[^\s:/,]{1,255}))", re.ASCII)
 
 MODE_MAX: Final = 0o777
+DESCRIPTOR_MAX: Final = 10**9 - 1
 KEEPALIVE_MAX: Final = 32767
 """The most that Linux takes for TCP_KEEPIDLE, in seconds."""
 
@@ -119,7 +120,7 @@ class ServerConfig:
         _whole("uds_mode", self.uds_mode, MODE_MAX)
         _whole("tcp_keepalive", self.tcp_keepalive, KEEPALIVE_MAX)
         if self.fd is not None:
-            _whole("fd", self.fd, 10**9 - 1)
+            _whole("fd", self.fd, DESCRIPTOR_MAX)
         if isinstance(self.bind, str):
             raise UsageError(f"bind takes a list of addresses; write [{self.bind!r}]")
         given = [name for name in ("uds", "fd", "bind") if getattr(self, name) not in (None, (), [])]
@@ -127,11 +128,11 @@ class ServerConfig:
             raise UsageError(f"{' and '.join(given)} exclude each other; bind takes several addresses")
         addresses = self.addresses()
         if len(set(addresses)) < len(addresses):
-            raise UsageError("one address is asked for twice; leave one out")
+            raise UsageError(f"an address is asked for twice; leave one out of {', '.join(self.bind)}")
         if any(isinstance(address, UnixAddress) and "\0" in address.path for address in addresses):
             raise UsageError("the path of a Unix socket must not contain NUL; choose another")
         if self.reuse_port and not any(isinstance(address, TCPAddress) for address in addresses):
-            raise UsageError("reuse_port is for TCP ports, and none is asked for; leave it out")
+            raise UsageError("--reuse-port is for TCP ports, and none is asked for; leave it out")
         for name in PROXIES:
             try:
                 check_of_proxies(name, getattr(self, name))

@@ -123,6 +123,9 @@ def close_listeners(listeners: Iterable[Listener]) -> None:
 def _wanted(config: ServerConfig, passed: dict[int, str]) -> list[Address]:
     """The addresses to listen on; it is here that systemd's sockets go before, or are left alone."""
     if config.activation and passed:
+        if config.reuse_port:
+            raise StartError("systemd has opened the sockets already; leave out --reuse-port, "
+                             "and set ReusePort= in the socket unit")
         return [Descriptor(number) for number in passed]
     addresses = config.addresses()
     if passed and not any(isinstance(address, Descriptor) for address in addresses):

@@ -1376,15 +1376,17 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def test_run_serves_with_the_defaults_of_2017(app: Application, server: Server) -> None:
     app.run()
-    assert server.served == [(app, {"host": "0.0.0.0", "port": 8080, "debug": False})]
+    assert server.served == [(app, {"host": "0.0.0.0", "port": 8080, "activation": True,
+                                    "debug": False})]
 
 
 def test_run_hands_on_what_it_is_given(app: Application, server: Server) -> None:
     app.run("127.0.0.1", 81, worker_num=1, reload=False, debug=True)
-    assert server.served == [(app, {"host": "127.0.0.1", "port": 81, "debug": True})]
+    assert server.served == [(app, {"host": "127.0.0.1", "port": 81, "activation": True,
+                                    "debug": True})]
     assert app.debug
     app.run(port=82)
-    assert server.served[-1][1] == {"host": "0.0.0.0", "port": 82, "debug": True}
+    assert server.served[-1][1] == {"host": "0.0.0.0", "port": 82, "activation": True, "debug": True}
 
 
 @pytest.mark.parametrize("worker_num", [None, 0, 1])

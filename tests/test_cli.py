@@ -69,6 +69,11 @@ def test_nothing_given_is_nothing_set() -> None:
     (["--port", "65535"], {"port": 65535}),
     (["--uds", "/tmp/a socket"], {"uds": "/tmp/a socket"}),
     (["--backlog", "1"], {"backlog": 1}),
+    (["--uds-mode", "600"], {"uds_mode": 0o600}),
+    (["--uds-mode", "0777"], {"uds_mode": 0o777}),
+    (["--uds-mode", "0o666"], {"uds_mode": 0o666}),
+    (["--fd", "0"], {"fd": 0}),
+    (["--reuse-port", "--tcp-keepalive", "0"], {"reuse_port": True, "tcp_keepalive": 0}),
     (["--loop", "asyncio"], {"loop": "asyncio"}),
     (["--backend", "pure", "--simd", "auto"], {"backend": "pure", "simd": "auto"}),
     (["--debug", "--access-log", "--factory"], {"debug": True, "access_log": True, "factory": True}),
@@ -157,14 +162,37 @@ def test_stray_variables() -> None:
         "JAPRONTO_WORKERS in the environment means nothing; several workers need a later version of Japronto"]
 
 
-def test_a_unix_socket_and_an_address_exclude_each_other() -> None:
-    rule = "exclude each other: listen on a Unix socket or on a TCP port"
+def test_ways_to_say_where_exclude_each_other() -> None:
+    rule = "exclude each other; to listen on several addresses, give each by a --bind of its own"
     assert mistake("--uds", "s", "--port", "1") == f"--uds and --port {rule}"
     assert mistake("--uds", "s", "--host", "h", JAPRONTO_PORT="1") == f"--uds and --host {rule}"
+    assert mistake("--bind", ":1", "--host", "h", JAPRONTO_UDS="s") == f"--bind and --host {rule}"
+    assert mistake("--fd", "3", "--bind", ":1") == f"--fd and --bind {rule}"
     assert mistake(JAPRONTO_UDS="s", JAPRONTO_HOST="h") == (
         f"the environment variable JAPRONTO_UDS and the environment variable JAPRONTO_HOST {rule}")
     assert values("--uds", "s", JAPRONTO_PORT="1", JAPRONTO_HOST="h") == {"uds": "s"}
-    assert values("--port", "1", JAPRONTO_UDS="s") == {"port": 1}
+    assert values("--port", "1", JAPRONTO_UDS="s", JAPRONTO_FD="3") == {"port": 1}
+    assert values("--port", "1", JAPRONTO_HOST="h", JAPRONTO_BIND=":1") == {"host": "h", "port": 1}
+
+
+def test_several_addresses() -> None:
+    given = ["127.0.0.1:80", "unix:/run/a socket"]
+    assert values("--bind", given[0], "--bind", given[1]) == {"bind": given}
+    assert values(JAPRONTO_BIND=",".join(given)) == {"bind": given}
+    assert values("--bind", given[0], JAPRONTO_BIND=given[1]) == {"bind": given[:1]}
+    assert mistake(JAPRONTO_BIND=":80,nonsense").startswith(
+        "the environment variable JAPRONTO_BIND must be host:port, ")
+    assert mistake("--bind", ":80", "--bind", "nonsense").endswith("; it is 'nonsense'")
+
+
+@pytest.mark.parametrize(("arguments", "activation"), [
+    ([], True), (["--backlog", "5"], True), (["--uds-mode", "600"], True),
+    (["--host", "h"], False), (["--port", "1"], False), (["--uds", "s"], False), (["--fd", "3"], False),
+    (["--bind", ":1"], False),
+])
+def test_sockets_of_systemd_are_for_those_who_ask_for_no_address(arguments: list[str],
+                                                                 activation: bool) -> None:
+    assert cli.server_config(cli.parse(arguments, {}), debug=False).activation is activation
 
 
 # Mistakes on the command line
@@ -190,6 +218,11 @@ def test_a_unix_socket_and_an_address_exclude_each_other() -> None:
     (["--host", ""], "--host must be an address or a name, such as 127.0.0.1, ::1 or 0.0.0.0; it is ''"),
     (["--uds", ""], "--uds must be a path; it is ''"),
     (["--uds", "unix:/run/s"], "--uds must be a path; it is 'unix:/run/s'"),
+    (["--uds-mode", "888"], "--uds-mode must be three octal digits, such as 660 or 600; it is '888'"),
+    (["--uds-mode", "1777"], "--uds-mode must be three octal digits, such as 660 or 600; it is '1777'"),
+    (["--fd", "stdin"], "--fd must be a whole number from 0 to 999999999; it is 'stdin'"),
+    (["--tcp-keepalive", "99999"], "--tcp-keepalive must be a whole number from 0 to 32767; it is '99999'"),
+    (["--umask", "0"], "there is no option --umask; use --uds-mode"),
     (["--debug=1"], "--debug takes no value; leave out what follows the ="),
     (["--prot", "80"], "there is no option --prot; did you mean --port?"),
     (["--idle_seconds=5"], "there is no option --idle_seconds; did you mean --idle-seconds?"),
@@ -207,7 +240,7 @@ def test_a_unix_socket_and_an_address_exclude_each_other() -> None:
     (["-w4", "a:b"], "there is no option -w; several workers need a later version of Japronto"),
     (["--worker_num=4"], "there is no option --worker_num; several workers need a later version of Japronto"),
     (["--reload", "a:b"], "there is no option --reload; reloading needs a later version of Japronto"),
-    (["-b", "0.0.0.0:80", "a:b"], "there is no option -b; use --host and --port, or --uds"),
+    (["-b", "0.0.0.0:80", "a:b"], "there is no option -b; use --bind"),
     (["-p", "80"], "there is no option -p; use --port"),
     (["--timeout-keep-alive", "5"], "there is no option --timeout-keep-alive; use --idle-seconds"),
     (["-V"], "there is no option -V; use --version"),
@@ -634,6 +667,13 @@ def test_a_host_that_cannot_be(directory: Path, host: str, reason: str) -> None:
         f"cannot listen on {host} port 0: {reason}")
 
 
+@pytest.mark.parametrize("options", [["--reuse-port", "--uds", "socket"], ["--bind", ":0", "--bind", ":0"]])
+def test_what_makes_no_sense_together(directory: Path, options: list[str]) -> None:
+    assert refused(japronto(directory, "hello:app", *options), 2).endswith((
+        "--reuse-port is for TCP ports, and none is asked for; leave it out",
+        "an address is asked for twice; leave one out of :0, :0"))
+
+
 def test_a_unix_socket_in_use(directory: Path) -> None:
     with serving(directory, "hello:app", "--uds", "in-use") as server:
         assert "unix:in-use " in server.line
@@ -689,15 +729,15 @@ from japronto import Application
 asynchronous, blocking = Application(), Application()
 @asynchronous.on_startup
 async def wait(app):
-    pathlib.Path("waiting").touch()
     try:
+        pathlib.Path("waiting").touch()
         await asyncio.sleep(3600)
     finally:
         pathlib.Path("cleaned-up").touch()
 @blocking.on_startup
 def block(app):
-    pathlib.Path("waiting").touch()
     try:
+        pathlib.Path("waiting").touch()
         time.sleep(3600)
     finally:
         pathlib.Path("cleaned-up").touch()
