@@ -60,6 +60,7 @@ WORKLOADS = (
     Workload("an async handler that does not wait, 24 pipelined", "/async"),
     Workload("a field and a media type, 24 pipelined", "/fields"),
     Workload("a small response of JSON, 24 pipelined", "/json"),
+    Workload("two pieces from an iterator, 24 pipelined", "/pieces"),
     Workload("a POST of 1 KB, 24 pipelined", "/echo", content=1024),
 )
 

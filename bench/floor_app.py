@@ -31,6 +31,11 @@ def fields(request):
     return request.Response(text="Hello world!", mime_type="text/html", headers={"Cache-Control": "no-store"})
 
 
+@app.get("/pieces")
+def pieces(request):
+    return request.Response(body=iter((b"Hello ", b"world!")), mime_type="text/plain; charset=utf-8")
+
+
 @app.post("/echo")
 def echo(request):
     return request.Response(body=request.body)

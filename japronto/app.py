@@ -25,6 +25,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from keyword import iskeyword
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
@@ -308,8 +309,10 @@ class Application(RouteDecorators):
                        property: bool = False) -> None:  # noqa: A002 - the name of 2017
         """Give requests one more method, or a property, that calls ``function(request, ...)``."""
         name = name or getattr(function, "__name__", None)
-        if name is None:
+        if name is None or name == "<lambda>":
             raise ValueError(f"{function!r} has no name of its own; give name=...")
+        if not isinstance(name, str) or not name.isidentifier() or iskeyword(name):
+            raise ValueError(f"an extension must have a name that can follow a dot, not {name!r}")
         if hasattr(Request, name):
             raise ValueError(f"a request has something called {name} already")
         extension: Any = function
@@ -382,7 +385,11 @@ class Application(RouteDecorators):
 
     def run(self, host: str = "0.0.0.0", port: int = 8080, *,  # noqa: S104 - the default of 2017
             worker_num: int | None = None, reload: bool = False, debug: bool = False) -> None:
-        """Serve until a signal says to stop, on host and port unless systemd passes sockets."""
+        """Serve until a signal says to stop, on host and port unless systemd passes sockets.
+
+        The variables JAPRONTO_BACKEND, JAPRONTO_SIMD and JAPRONTO_JSON count here, too; those behind other
+        options of the command do not, since a program says by itself what it wants.
+        """
         if reload:
             raise UsageError("reload=True needs a later version of Japronto; leave it out")
         if (worker_num or 1) != 1:

@@ -202,6 +202,7 @@ def _parts() -> dict[str, Any]:
         "status_lines": assembler.status_lines(),
         "content_type": response.content_type_of,
         "encode_text": response.encode_text,
+        "large": assembler.LARGE,
         "text_type": response.TEXT,
         "octets_type": response.OCTETS,
         "json_type": response.JSON,

@@ -188,7 +188,7 @@ came of that; and the Outcome."""
 
 
 class Lane(Protocol):
-    """A shortcut in front of the general path; see design and csrc/lane_serve.c."""
+    """A shortcut in front of the general path; see docs/architecture.md and csrc/lane_serve.c."""
 
     def serve(self, connection: Connection, data: bytes, /) -> bytes | Handover | None:
         """Serve what is plain of ``data``, which an idle connection has received.

@@ -1099,6 +1099,14 @@ def test_whatever_can_be_called_is_given_the_request(app: Application, function:
 def test_a_function_without_a_name(app: Application) -> None:
     with pytest.raises(ValueError, match="give name="):
         app.extend_request(Adder())
+    with pytest.raises(ValueError, match="give name="):
+        app.extend_request(lambda request: None)
+
+
+@pytest.mark.parametrize("name", ["a b", "a-b", "1", "class", "a.b", 3])
+def test_a_name_that_nobody_could_write(app: Application, name: Any) -> None:
+    with pytest.raises(ValueError, match=f"name that can follow a dot, not {name!r}$"):
+        app.extend_request(lambda request: None, name=name)
 
 
 def test_a_name_that_a_request_has_is_refused(app: Application) -> None:

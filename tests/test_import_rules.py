@@ -1,4 +1,4 @@
-"""Who may import whom: the section of that name in the design, read from the syntax trees.
+"""Who may import whom: the section of that name in docs/architecture.md, read from the syntax trees.
 
 An import inside a function counts like one at the top; one under ``if TYPE_CHECKING:`` does not,
 since it never happens.

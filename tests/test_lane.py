@@ -31,6 +31,7 @@ from japronto.errors import BadRequest
 from japronto.interfaces import Outcome, Target
 from japronto.limits import Limits
 from japronto.messages import RequestHead
+from japronto.pure import assembler
 from japronto.pure.connection import Connection, Phase
 from japronto.pure.request import Request
 from japronto.pure.response import Response as PureResponse
@@ -638,6 +639,13 @@ def test_a_handler_that_spoils_something_spoils_its_own_answer_at_most(lane: Lan
     for _ in range(5):
         lane.serve(octets_of("POST /a", HOST + "Content-Length: 1\r\n", b"a"))
         assert lane.serve(octets_of("GET /a/b") * 2).count(b"\r\n\r\nplain") == 2
+
+
+@pytest.mark.parametrize(("size", "buffers"), [(assembler.LARGE - 1, 1), (assembler.LARGE, 2)])
+def test_what_is_large_the_reference_says(lane: Lane, size: int, buffers: int) -> None:
+    lane.app.add_route("/", lambda request: request.Response(body=bytes(size)))
+    lane.protocol.data_received(octets_of("GET /"))
+    assert len(lane.transport.written) == buffers
 
 
 # -- Responses -------------------------------------------------------------------------------

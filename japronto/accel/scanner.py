@@ -37,7 +37,7 @@ _HEAD: Final = Struct("8I2B2x")  # jp_head
 _UINT32_MAX: Final = 0xFFFFFFFF
 
 # What the scanner writes heads to.  It runs without the GIL, so no two calls may have the same; each
-# takes one from here and puts it back, which costs a fifth of making one.
+# takes one from here and puts it back, which costs less than making one.
 _spare: list[tuple[Any, Any]] = []
 
 

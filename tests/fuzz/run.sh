@@ -19,6 +19,10 @@ case $target in
 scan)
     sources="$here/fuzz_scan.c $C/scan*.c" flags= ;;
 lane | response)
+    if ! error=$("$JAPRONTO_PYTHON" -c "import multipart, japronto.accel._scan" 2>&1); then
+        echo "$JAPRONTO_PYTHON lacks something (${error##*Error: }); pip install -e . there, or set PYTHON" >&2
+        exit 3
+    fi
     sources="$here/embedded.c $C/lane*.c $C/scan*.c"
     flags="-DTARGET=\"fuzz.fuzz_$target\" $("$JAPRONTO_PYTHON" "$here/embedding.py")"
     set -- "$@" -detect_leaks=0 ;;  # what CPython and this target keep to the end is no leak

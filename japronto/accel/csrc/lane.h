@@ -68,6 +68,7 @@
     X(assemble)                /* assembler.assemble */ \
     X(plain_answer)            /* assembler.plain_answer */ \
     X(status_lines)            /* a tuple of bytes, from the status code 200 on */ \
+    X(large)                   /* content of so many octets is not copied: assembler.LARGE */ \
     X(text_type)               /* the Content-Type of text */ \
     X(octets_type)             /* ... of bytes */ \
     X(json_type)               /* ... of JSON */ \
@@ -99,6 +100,7 @@ typedef struct {
     char *fresh;                   /* the slots of a new request, as they stand in it */
     Py_ssize_t fresh_first;        /* where they start in it */
     size_t fresh_size;
+    Py_ssize_t large_octets;       /* assembler.LARGE, as a number of C */
     Py_ssize_t extras;             /* where jp_extras stands in a fast request */
     PyGetSetDef request_getset[JP_REQUEST_GETSET];
     PyObject *spare_responses[JP_SPARE_RESPONSES]; /* memory without an object in it */

@@ -5,7 +5,7 @@
  * The reference looks at all others. */
 #include "lane.h"
 
-enum { LARGE = 64 * 1024, CODE_MIN = 200, CODE_MAX = 599 };
+enum { CODE_MIN = 200, CODE_MAX = 599 };
 
 bool jp_reserve(jp_output *output, size_t more)
 {
@@ -138,7 +138,7 @@ static PyObject *status_line(const jp_state *state, PyObject *code)
 }
 
 /* What is the same in nearly all answers is copied in one piece, by moves of a size that the compiler
- * knows: 6 ns less than the pieces one by one. */
+ * knows. */
 static char *put_start(const jp_state *state, char *at, PyObject *status, PyObject *content_type)
 {
     if (content_type == state->text_type && status == PyTuple_GET_ITEM(state->status_lines, 0))
@@ -164,7 +164,7 @@ jp_appended jp_append_plain(const jp_state *state, jp_output *output, PyObject *
 #define GET(name) (*jp_slot(response, state->at.response.name))
     PyObject *status = status_line(state, GET(_code));
     PyObject *body = GET(_body), *content_type = GET(_content_type), *lines;
-    if (!status || !body || !PyBytes_CheckExact(body) || PyBytes_GET_SIZE(body) >= LARGE ||
+    if (!status || !body || !PyBytes_CheckExact(body) || PyBytes_GET_SIZE(body) >= state->large_octets ||
         GET(_stream) != Py_None || GET(_cookies) != Py_None || GET(_upgrade) != Py_None || !content_type ||
         (content_type != Py_None && !PyBytes_CheckExact(content_type)) || !lines_of(state, response, &lines))
         return JP_NOT_PLAIN;

@@ -1,8 +1,8 @@
 /* The first step of a handler that is async: japronto/tasks.py: Runner.run, for a coroutine that ends
  * there.
  *
- * A handler that does not wait costs 0.4 us this way, and 2.3 us by way of tasks.py.  One that waits is
- * handed back, for its driver to adopt. */
+ * A handler that does not wait costs neither a task nor a call of Python code.  One that waits is handed
+ * back, for its driver to adopt. */
 #include "lane.h"
 
 void jp_drop_driver(jp_driver *driver)

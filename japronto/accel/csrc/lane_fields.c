@@ -1,7 +1,5 @@
 /* The fields and the media type that a handler gives to a Response: pure/response.py, for those that are
- * str and need no conversion.
- *
- * A response with a field costs 0.15 us this way, and 1.7 us by way of the reference. */
+ * str and need no conversion. */
 #include "lane.h"
 #include "scan_parts.h"
 

@@ -43,6 +43,9 @@ static int take_parts(jp_state *state, PyObject *parts)
     if (!PyType_Check(state->class##_type)) { PyErr_SetString(PyExc_TypeError, #class "_type must be a class"); return -1; }
     JP_CLASSES(TAKE)
 #undef TAKE
+    state->large_octets = PyLong_AsSsize_t(state->large);
+    if (state->large_octets == -1 && PyErr_Occurred())
+        return -1;
     if (!PyTuple_CheckExact(state->status_lines) || PyTuple_GET_SIZE(state->status_lines) != 400) {
         PyErr_SetString(PyExc_TypeError, "status_lines must be a tuple of 400 bytes");
         return -1;

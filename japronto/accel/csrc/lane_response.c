@@ -1,8 +1,7 @@
 /* Response: the common ways to call it.
  *
  * Text, JSON or bytes, with or without a status code, a media type and fields, are made into a response
- * here, the commonest in about 40 ns; any other call goes to __init__ of the reference, which takes a
- * microsecond.  What is in the slots afterwards is the same. */
+ * here; any other call goes to __init__ of the reference.  What is in the slots afterwards is the same. */
 #include "lane.h"
 
 /* The arguments of a call, borrowed references; NULL for those that were not given. */
@@ -209,7 +208,7 @@ static int traverse(PyObject *response, visitproc visit, void *arg)
     return jp_visit_slots(jp_made_here(response, dealloc)->tp_base, response, visit, arg);
 }
 
-/* Keep the memory of a response for the next one: in 9 ns, against 25 for giving it back. */
+/* Keep the memory of a response for the next one, which costs less than giving it back. */
 static void keep(jp_state *state, PyObject *response)
 {
     Py_CLEAR(*jp_slot(response, state->at.response._body));
