@@ -105,6 +105,9 @@ class Timeouts(_Bounds):
         "gone, and nobody waits for them")
     linger_seconds: float = _bound(
         2, "for the client to see the last answer and close, after the server half-closed")
+    retire_seconds: float = _bound(
+        10, "for idle clients of a worker that is replaced to ask once more, and learn by the answer that "
+        "it closes; then they are closed")
     drain_seconds: float = _bound(
         30, "for the requests in flight to finish once the server was told to stop")
     check_seconds: float = _bound(

@@ -96,6 +96,8 @@ class HTTPProtocol(asyncio.Protocol):
         self.worker.admission.enter(self)
         if self.worker.draining:
             self.drain()
+        elif self.worker.retiring:
+            self.retire()
 
     def data_received(self, data: bytes) -> None:
         served = None if self._lane is None else self._lane.serve(self.connection, data)
@@ -166,6 +168,11 @@ class HTTPProtocol(asyncio.Protocol):
     def drain(self) -> None:
         """Take no further request, and close when the last is answered."""
         self.connection.drain()
+        self._pump()
+
+    def retire(self) -> None:
+        """Like drain, but a client that is idle may ask once more."""
+        self.connection.retire()
         self._pump()
 
     def abort(self) -> None:

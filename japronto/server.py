@@ -31,6 +31,7 @@ from japronto.interfaces import Lane
 from japronto.listening import Listener, close_listeners, open_listeners
 from japronto.loading import failure
 from japronto.preamble import Preambles
+from japronto.protocol import HTTPProtocol
 from japronto.pure.assembler import http_date
 from japronto.pure.forwarded import Proxies
 from japronto.tasks import Runner
@@ -85,6 +86,7 @@ class Worker:
         self.loop = loop
         self.backend = backend.active()
         self.draining = False
+        self.retiring = False
         self.proxies = (None if config.proxy_headers == "off" else
                         Proxies(config.proxy_headers, config.forwarded_allow_ips,
                                 handed_on=config.proxy_protocol))
@@ -166,22 +168,41 @@ class Worker:
     async def drain(self) -> None:
         """Finish what has begun; cut what is not finished in time."""
         self.draining = True
-        self._drained = self.loop.create_future()
-        self.loop.call_soon(self._drain_all)  # Handlers start outside of any task.
+        if not await self._drained_in(self.app.timeouts.drain_seconds, HTTPProtocol.drain):
+            log.warning("Not all requests were finished in %s s", self.app.timeouts.drain_seconds)
+
+    async def retire(self) -> None:
+        """Close each connection behind its next answer; ends when all are closed, or after a while.
+
+        In place of requests that cross a close on their way, for a worker that another one replaces.
+        """
+        self.retiring = True
+        await self._drained_in(self.app.timeouts.retire_seconds, HTTPProtocol.retire)
+
+    def hurry(self) -> None:
+        """Retire no longer."""
+        if self.retiring and not self.draining and self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    async def _drained_in(self, seconds: float, begin: Callable[[HTTPProtocol], None]) -> bool:
+        """Call ``begin`` with each connection; whether all is over within a time."""
+        self._drained = drained = self.loop.create_future()
+        self.loop.call_soon(self._begin_all, begin)  # Handlers start outside of any task.
         # Faster than the timer, so that a server without clients is gone at once.
         poll = self.loop.create_task(self._poll())
         try:
-            await asyncio.wait_for(self._drained, self.app.timeouts.drain_seconds)
+            await asyncio.wait_for(drained, seconds)
         except TimeoutError:
-            log.warning("Not all requests were finished in %s s", self.app.timeouts.drain_seconds)
+            return False
         finally:
             poll.cancel()
+        return True
 
-    def _drain_all(self) -> None:
-        if self.preambles is not None:
+    def _begin_all(self, begin: Callable[[HTTPProtocol], None]) -> None:
+        if self.draining and self.preambles is not None:
             self.preambles.close()
         for protocol in tuple(self.protocols):
-            protocol.drain()
+            begin(protocol)
         self._look_whether_drained()
 
     async def _poll(self) -> None:
@@ -247,15 +268,20 @@ class Server:
         """
         await asyncio.shield(self.closing())
 
-    def closing(self) -> asyncio.Task[None]:
-        """The task that closes the server, begun now if it was not before; to cancel it hurries it up."""
+    def closing(self, *, retire: bool = False) -> asyncio.Task[None]:
+        """The task that closes the server, begun now if it was not before; to cancel it hurries it up.
+
+        With ``retire``, clients that are idle may ask once more before they are closed.
+        """
         if self._closing is None:
-            self._closing = self.worker.loop.create_task(self._close())
+            self._closing = self.worker.loop.create_task(self._close(retire))
         return self._closing
 
-    async def _close(self) -> None:
+    async def _close(self, retire: bool) -> None:
         try:
             await self._stop_listening()
+            if retire:
+                await self.worker.retire()
             await self.worker.drain()
         finally:
             await self.worker.stop()

@@ -106,8 +106,8 @@ class Connection:
     """
 
     __slots__ = ("_assemble", "_closing", "_discarded", "_draining", "_ignores_events", "_observed",
-                 "_parser", "_ready_bytes", "_receiving", "_running", "_sent", "_unread", "_unsafe",
-                 "_waiting", "blocked", "eof", "heads", "host", "limits", "phase", "queue",
+                 "_parser", "_ready_bytes", "_receiving", "_running", "_sent", "_spared", "_unread",
+                 "_unsafe", "_waiting", "blocked", "eof", "heads", "host", "limits", "phase", "queue",
                  "received", "service", "streaming", "upgrade")
 
     def __init__(self, service: Service, host: Host, limits: Limits, parser: ParserFactory,
@@ -143,6 +143,7 @@ class Connection:
         self._discarded = 0  # octets thrown away after the end
         self._ignores_events = False  # those that the parser has given already, behind content given up
         self._draining = False
+        self._spared = False  # by the drain, until something comes
         self._closing = False  # whether an answer that closes the connection is there
 
     # -- what came --------------------------------------------------------------------------------
@@ -153,12 +154,14 @@ class Connection:
             self._throw_away(len(data))
             return
         room = self.limits.pipelined_requests - len(self.queue)
-        if self._draining and data:
+        if self._draining and data and not self._spared:
             # Of what comes now, only the rest of a request that has begun is taken.
             room = min(room, int(self._parser.expects is Expects.HEAD))
         self._take(self._parser.feed(data, room))
         if self._draining:
-            if data and self._parser.more:
+            if self._spared:
+                self._spared = self._is_idle()
+            elif data and self._parser.more:
                 self._parser.stop()
             self._settle_drain()
 
@@ -177,7 +180,23 @@ class Connection:
     def drain(self) -> None:
         """Take no further request; close when those that have begun are answered."""
         self._draining = True
+        self._spared = False
         self._settle_drain()
+
+    def retire(self) -> None:
+        """Drain, but let a client that is idle ask once more, and learn by the answer that this was the last.
+
+        It may be sending just now, and a close would cross its request on the way (RFC 9112 s.9.5).
+        """
+        if self._draining:
+            return
+        self._draining = True
+        self._spared = self._is_idle()
+        self._settle_drain()
+
+    def _is_idle(self) -> bool:
+        """Whether no request is there, nor has begun to come."""
+        return not self.queue and not self._parser.more and self._parser.expects is Expects.REQUEST
 
     def time_out(self, violation: Violation) -> None:
         """The client took too long to send: answer what is complete, then this, then close."""
@@ -192,7 +211,7 @@ class Connection:
 
     def _settle_drain(self) -> None:
         """A request that has begun to arrive is still taken; at its end, no more."""
-        if self._parser.expects is Expects.REQUEST and not self._parser.more:
+        if self._parser.expects is Expects.REQUEST and not self._parser.more and not self._spared:
             self._parser.stop()
         self._end_if_over()
 

@@ -44,8 +44,9 @@ not tell: ``paused`` when nothing is read, ``lingering`` when nothing is answere
 
 **What else happens**: ``! eof`` (the client half-closes), ``! reset`` (it is gone), ``! go NAME`` (the
 handlers that wait for NAME may go on), ``! deaf`` and ``! hears`` (the client stops taking what it
-is sent, and takes it again), ``! drain`` (the server is told to stop), ``! time-out`` (nothing has
-come for too long, which counts when it is the client who has to send something).
+is sent, and takes it again), ``! drain`` (the server is told to stop), ``! retire`` (it is to be
+replaced), ``! time-out`` (nothing has come for too long, which counts when it is the client who has to
+send something).
 
 **How it is run**: ``@ also A1 B2`` (further rules that it shows), ``@ limits name=N ...`` (fields of
 ``japronto.limits.Limits``), ``@ uncut`` (what leaves hangs on how the octets were cut, as it may

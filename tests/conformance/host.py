@@ -115,6 +115,8 @@ class Host:
                 self._awake = True
             case ["drain"]:
                 self.connection.drain()
+            case ["retire"]:
+                self.connection.retire()
                 self._awake = True
             case ["time-out"]:
                 if self.connection.expects in (Expects.HEAD, Expects.CONTENT):

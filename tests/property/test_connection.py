@@ -440,6 +440,13 @@ class ConnectionMachine(RuleBasedStateMachine):
         self.connection.drain()
         self.host.pump()
 
+    @precondition(lambda self: self.may_end() and not self.draining)
+    @rule()
+    def retires(self) -> None:
+        self.may_close = True
+        self.connection.retire()
+        self.host.pump()
+
     @precondition(lambda self: self.may_end() and self.connection.expects in (Expects.HEAD, Expects.CONTENT))
     @rule()
     def loses_patience(self) -> None:
