@@ -30,7 +30,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
 from japronto import backend, encoders
-from japronto.config import ServerConfig
+from japronto.config import WORKERS_MAX, MasterConfig, ServerConfig
 from japronto.errors import (
     DisconnectError,
     HTTPError,
@@ -60,6 +60,7 @@ from japronto.routing import (
     text,
 )
 from japronto.tasks import CancelledError
+from japronto.worker import MASTER
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -389,25 +390,42 @@ class Application(RouteDecorators):
 
         The variables JAPRONTO_BACKEND, JAPRONTO_SIMD and JAPRONTO_JSON count here, too; those behind other
         options of the command do not, since a program says by itself what it wants.
-        """
-        if reload:
-            raise UsageError("reload=True needs a later version of Japronto; leave it out")
-        if (worker_num or 1) != 1:
-            raise UsageError("several workers need a later version of Japronto; use worker_num=1")
-        from japronto.server import serve  # noqa: PLC0415
 
+        With several workers, and with ``reload``, this process serves nobody.  It starts the program
+        anew for each worker, which serves when it comes to this call, and ends behind it.
+        """
+        workers = worker_num or 1
+        if not 1 <= workers <= WORKERS_MAX:
+            raise UsageError(f"worker_num must be a number from 1 to {WORKERS_MAX}; it is {worker_num!r}")
+        if reload and workers > 1:
+            raise UsageError("reload=True is for one worker; leave worker_num out")
         self.debug = self.debug or debug
         if self.debug and self.log_request is None:  # as in 2017
             self.log_request = self.default_request_logger
         try:
-            code = serve(self, ServerConfig(host=host, port=port, activation=True, debug=self.debug))
+            code = self._run(ServerConfig(host=host, port=port, activation=True, debug=self.debug),
+                             workers, reload)
         except (StartError, UsageError) as error:
+            code = 2 if isinstance(error, UsageError) else 3
             if self.debug and error.__cause__ is not None:
                 traceback.print_exception(error.__cause__)
-            print(f"japronto: {error}", file=sys.stderr)  # noqa: T201 - for the one who called
-            code = 2 if isinstance(error, UsageError) else 3
-        if code:
+            if MASTER is None:
+                print(f"japronto: {error}", file=sys.stderr)  # noqa: T201 - for the one who called
+            else:
+                MASTER.failed(code, str(error))
+        if code or MASTER is not None:
             raise SystemExit(code)
+
+    def _run(self, config: ServerConfig, workers: int, reload: bool) -> int:
+        # A debugger may hold a program that is being written for as long as it likes.
+        bounds = MasterConfig(workers=workers, reload=reload, worker_timeout=None if reload else 30)
+        if MASTER is None and (reload or workers > 1):
+            from japronto.supervisor import supervise  # noqa: PLC0415
+
+            return supervise(config, bounds)
+        from japronto.server import serve  # noqa: PLC0415
+
+        return serve(self, config, bounds)
 
     async def start_server(self, host: str = "127.0.0.1", port: int = 8080, *, uds: str | None = None,
                            **options: Any) -> Server:

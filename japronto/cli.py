@@ -32,6 +32,8 @@ from japronto.config import (
     KEEPALIVE_MAX,
     SIMD_LEVELS,
     SIMD_VARIABLE,
+    WORKERS_MAX,
+    MasterConfig,
     ServerConfig,
     check_of_proxies,
     parse_address,
@@ -39,6 +41,8 @@ from japronto.config import (
 from japronto.errors import StartError, UsageError, near
 from japronto.errors import either as _or
 from japronto.limits import KIB, MIB, Limits, Timeouts
+from japronto.pidfile import pid_file
+from japronto.worker import MASTER
 
 if TYPE_CHECKING:
     from japronto.app import Application
@@ -54,9 +58,15 @@ command, 3 the server could not start."""
 PREFIX = "JAPRONTO_"
 
 ELSEWHERE: Final = {word: hint for hint, words in {
-    "several workers need a later version of Japronto":
-        "--workers --worker-num --worker-class --processes --threads -w -k",
-    "reloading needs a later version of Japronto": "--reload --reload-dir --auto-reload",
+    "use --workers": "--worker-num --processes -w",
+    "each worker has one thread and one event loop; use --workers": "--worker-class --threads -k",
+    "use --reload": "--auto-reload",
+    "use --reload-dir": "--reload-paths --reload-extra-file",
+    "use --worker-lifetime": "--workers-lifetime",
+    "use --max-requests": "--limit-max-requests",
+    "use --max-rss": "--workers-max-rss",
+    "use --worker-timeout": "--timeout --timeout-worker-healthcheck",
+    "use --pid-file": "--pid --pidfile",
     "TLS and HTTP/2 are for a proxy in front":
         "--ssl-keyfile --ssl-certfile --ssl-certificate --keyfile --certfile --http",
     "use --bind": "--listen --address -b -l",
@@ -101,6 +111,8 @@ class Option(NamedTuple):
     group: str
     many: bool = False
     """It may be given several times; the texts in its variable are separated by commas."""
+    also: str = ""
+    """One more variable behind it, which other servers have."""
 
     @property
     def flag(self) -> str:
@@ -122,7 +134,7 @@ class Settings(NamedTuple):
     version: bool
     values: dict[str, Any]
 
-    def of(self, kind: type[ServerConfig | Limits | Timeouts]) -> dict[str, Any]:
+    def of(self, kind: type[ServerConfig | MasterConfig | Limits | Timeouts]) -> dict[str, Any]:
         names = {field.name for field in dataclasses.fields(kind)}
         return {name: value for name, value in self.values.items() if name in names}
 
@@ -189,6 +201,12 @@ def _mode(text: str) -> int:
     if match := re.fullmatch(r"0?o?([0-7]{3})", text):
         return int(match[1], 8)
     raise ValueError("must be three octal digits, such as 660 or 600")
+
+
+def _pattern(text: str) -> str:
+    if not text or "/" in text:
+        raise ValueError("must be a pattern of names, such as *.html, without a directory")
+    return text
 
 
 def _path(text: str) -> str:
@@ -261,6 +279,7 @@ def _server_options() -> list[Option]:
         Option("debug", _switch, "", "show tracebacks, also to clients: not for strangers", "serving"),
         Option("app_dir", _path, "DIRECTORY", "where modules are looked for first (default .)", "serving"),
         Option("factory", _switch, "", "module:app is a function; serve what it returns", "serving"),
+        Option("pid_file", _path, "PATH", "file for the number of the process, while it runs", "serving"),
     ]
 
 
@@ -280,7 +299,35 @@ def _bound_options(kind: type[Limits | Timeouts], group: str) -> list[Option]:
     return options
 
 
-OPTIONS: Final = (*_server_options(), *_listening_options(), *_proxy_options(),
+def _worker_options() -> list[Option]:
+    """The options of a master; with any of them there is one."""
+    def option(name: str, read: Callable[[str], Any], metavar: str, text: str) -> Option:
+        return Option(name, read, metavar, text, "workers")
+
+    return [
+        Option("workers", _whole(1, WORKERS_MAX), "COUNT",
+               "how many processes serve side by side (default 1)", "workers", also="WEB_CONCURRENCY"),
+        option("max_requests", _whole(1, SIZE_MAX), "COUNT", "replace a worker after about so many requests"),
+        option("max_requests_jitter", _whole(0, COUNT_MAX), "COUNT",
+               "and up to so many more, so that not all are replaced at once (default a tenth)"),
+        option("max_rss", _size, "SIZE", "replace a worker that holds so much memory"),
+        option("worker_lifetime", _seconds, "SECONDS",
+               "replace a worker after so long, and up to a tenth more"),
+        option("worker_timeout", _seconds, "SECONDS",
+               "kill a worker that gives no sign of life for so long (default 30)"),
+        option("worker_start_timeout", _seconds, "SECONDS",
+               "kill a worker that is not ready after so long (default 120)"),
+        option("reload", _switch, "", "while developing: replace the worker when the program changes"),
+        Option("reload_dir", _path, "DIRECTORY",
+               "a directory to watch; may be repeated (default that of the modules)", "workers", many=True),
+        Option("reload_include", _pattern, "PATTERN",
+               "names of files that count; may be repeated (default *.py)", "workers", many=True),
+        Option("reload_exclude", _pattern, "PATTERN",
+               "names of files and directories that do not; may be repeated", "workers", many=True),
+    ]
+
+
+OPTIONS: Final = (*_server_options(), *_listening_options(), *_proxy_options(), *_worker_options(),
                   *_bound_options(Limits, "limits"), *_bound_options(Timeouts, "timeouts"))
 
 
@@ -305,6 +352,7 @@ def argument_parser() -> argparse.ArgumentParser:
     groups = {"serving": parser,
               "listening": parser.add_argument_group("listening, where clients connect"),
               "proxies": parser.add_argument_group("proxies, who is believed on where clients are"),
+              "workers": parser.add_argument_group("workers, kept by a master if any of these is given"),
               "limits": parser.add_argument_group("limits, how much a client may ask for"),
               "timeouts": parser.add_argument_group("timeouts, how long a client may take")}
     for option in OPTIONS:
@@ -329,13 +377,26 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
         text, source = getattr(given, option.name), option.flag
         if text is None and environ.get(option.variable):
             text, source = environ[option.variable], f"the environment variable {option.variable}"
+        elif text is None and environ.get(option.also):
+            text, source = environ[option.also], f"the environment variable {option.also}"
         if text is None:
             continue
         said_by[option.name] = source
         values[option.name] = _read(option, text, source)
     _choose_socket(values, said_by)
     _refuse_idle_list(values, said_by)
+    _choose_one_worker(values, said_by)
     return Settings(given.target, given.version, values)
+
+
+def _choose_one_worker(values: dict[str, Any], said_by: dict[str, str]) -> None:
+    """Reloading is for one worker."""
+    if not values.get("reload") or values.get("workers", 1) == 1:
+        return
+    if said_by["workers"] != "the environment variable WEB_CONCURRENCY":  # which hosts set for all programs
+        raise UsageError(f"{said_by['reload']} and {said_by['workers']} exclude each other: reloading is for "
+                         "one worker, on the machine of whoever writes the program")
+    del values["workers"]
 
 
 def _read(option: Option, given: Any, source: str) -> Any:
@@ -461,34 +522,62 @@ def server_config(settings: Settings, *, debug: bool) -> ServerConfig:
     return ServerConfig(**{"activation": activation, **settings.of(ServerConfig), "debug": debug})
 
 
+def master_config(settings: Settings) -> MasterConfig | None:
+    """How to keep workers, if there is to be a master at all."""
+    given = settings.of(MasterConfig)
+    if not given or given == {"reload": False}:
+        return None
+    if given.get("reload"):
+        given.setdefault("reload_dir", [settings.values.get("app_dir", ".")])
+        given["worker_timeout"] = None  # A debugger may hold it for as long as it likes.
+    return MasterConfig(**given)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     _open_standard_streams()
-    for number in (signal.SIGTERM, signal.SIGINT):  # which process 1, or a job of a script, may ignore
+    # Process 1, or a job of a script, may ignore them.
+    for number in (signal.SIGTERM, signal.SIGINT) if MASTER is None else (signal.SIGTERM,):
         signal.signal(number, signal.default_int_handler)
     debug = False
     try:
         settings = parse(sys.argv[1:] if arguments is None else arguments, os.environ)
         debug = settings.values.get("debug", False)
-        for sentence in stray_variables(os.environ):
-            _say(sentence)
-        _choose_parts(settings)
-        if settings.version:
-            print(version(settings.values.get("loop", "auto")))  # noqa: T201 - what was asked for
-            return 0
-        app = application(settings)
-        if isinstance(sys.stdout, io.TextIOWrapper):  # Lines of the access log are for reading now.
-            sys.stdout.reconfigure(line_buffering=True)
-        from japronto.server import serve  # noqa: PLC0415
-
-        return serve(app, server_config(settings, debug=app.debug))
+        if MASTER is None:
+            for sentence in stray_variables(os.environ):
+                _say(sentence)
+        return _run(settings)
     except (UsageError, StartError) as error:
+        code = 2 if isinstance(error, UsageError) else 3
         if debug and error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
-        _say(str(error))
-        return 2 if isinstance(error, UsageError) else 3
+        if MASTER is None:
+            _say(str(error))
+        else:
+            MASTER.failed(code, str(error))
+        return code
     except KeyboardInterrupt:  # A signal ahead of serving; a server that runs takes them itself.
         return 0
+
+
+def _run(settings: Settings) -> int:
+    bounds = master_config(settings)
+    if settings.target and not settings.version and bounds is not None and MASTER is None:
+        from japronto.supervisor import supervise  # noqa: PLC0415
+
+        with pid_file(settings.values.get("pid_file")):
+            return supervise(server_config(settings, debug=settings.values.get("debug", False)), bounds)
+    _choose_parts(settings)
+    if settings.version:
+        print(version(settings.values.get("loop", "auto")))  # noqa: T201 - what was asked for
+        return 0
+    app = application(settings)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # Lines of the access log are for reading now.
+        sys.stdout.reconfigure(line_buffering=True)
+    from japronto.server import serve  # noqa: PLC0415
+
+    with pid_file(settings.values.get("pid_file") if MASTER is None else None):
+        return serve(app, server_config(settings, debug=app.debug), bounds)
 
 
 def _open_standard_streams() -> None:
@@ -499,6 +588,7 @@ def _open_standard_streams() -> None:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
             setattr(sys, name, open(descriptor, "w", closefd=False))  # noqa: SIM115 - as long as the process
 
 

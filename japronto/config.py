@@ -22,6 +22,8 @@ ENCODERS: Final = ("auto", "orjson", "msgspec", "stdlib")
 ENCODER_VARIABLE: Final = "JAPRONTO_JSON"
 PROXIES: Final = {"proxy_headers": "off", "forwarded_allow_ips": "127.0.0.1,::1"}
 """What is believed of proxies, and of which, unless something else is said."""
+WORKERS_MAX: Final = 1024
+"""More workers are surely a mistake."""
 
 
 class TCPAddress(NamedTuple):
@@ -167,3 +169,39 @@ def check_of_proxies(name: str, text: object) -> None:
     from japronto.pure.forwarded import AllowList, fields_of  # noqa: PLC0415 - see the module
 
     (fields_of if name == "proxy_headers" else AllowList)(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MasterConfig:
+    """How many workers a master keeps, and for how long.
+
+    ``workers``               how many serve side by side
+    ``max_requests``          after so many requests a worker is replaced
+    ``max_requests_jitter``   and up to so many more, so that not all are replaced at once; a tenth if None
+    ``max_rss``               a worker that holds so many octets of memory is replaced
+    ``worker_lifetime``       after so many seconds, and up to a tenth more, a worker is replaced
+    ``worker_timeout``        a worker that gives no sign of life for so many seconds hangs, and is killed
+    ``worker_start_timeout``  one that has not got ready in so many seconds is killed
+    ``reload``                whether to replace the worker whenever the program changes
+    ``reload_dir``            directories to watch, the present one if none is given
+    ``reload_include``        patterns of the names of files that count
+    ``reload_exclude``        patterns of the names of files and directories that do not
+    """
+
+    workers: int = 1
+    max_requests: int | None = None
+    max_requests_jitter: int | None = None
+    max_rss: int | None = None
+    worker_lifetime: float | None = None
+    worker_timeout: float | None = 30
+    worker_start_timeout: float = 120
+    reload: bool = False
+    reload_dir: Sequence[str] = ()
+    reload_include: Sequence[str] = ("*.py",)
+    reload_exclude: Sequence[str] = ()
+
+    def jitter(self) -> int:
+        """The most requests that a worker serves beyond ``max_requests``."""
+        if self.max_requests_jitter is not None:
+            return self.max_requests_jitter
+        return (self.max_requests or 0) // 10

@@ -152,6 +152,7 @@ class HTTPProtocol(asyncio.Protocol):
     def _let_go(self) -> None:
         """Of the connection, which holds its host: else only a collector would find them."""
         self._gone = True
+        self.worker.heads_gone += self.connection.heads
         del self.connection
 
     def pause_writing(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import importlib.util
 import logging
@@ -19,13 +20,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from japronto import backend, systemd
 from japronto.admission import ACCEPTED_AT_ONCE, Admission, Gate, raise_file_limit, say_if_fewer
 from japronto.app import Application
-from japronto.config import ServerConfig
+from japronto.config import MasterConfig, ServerConfig
 from japronto.errors import StartError, UsageError
 from japronto.interfaces import Lane
 from japronto.listening import Listener, close_listeners, open_listeners
@@ -35,6 +36,7 @@ from japronto.protocol import HTTPProtocol
 from japronto.pure.assembler import http_date
 from japronto.pure.forwarded import Proxies
 from japronto.tasks import Runner
+from japronto.worker import MASTER, Master
 
 HAS_UVLOOP: Final = importlib.util.find_spec("uvloop") is not None
 """It is not made for every platform."""
@@ -43,6 +45,8 @@ log = logging.getLogger("japronto.error")
 
 CANCEL_SECONDS: Final = 5
 """How long the clean-up code of cancelled handlers may take."""
+RELOAD_DRAIN_SECONDS: Final = 2.0
+"""What a worker gets to finish its requests when the program has changed, or the one who changes it stops."""
 SILENT_SECONDS: Final = 0.5
 """How long it may take to stop before somebody wonders."""
 _NO_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -87,6 +91,8 @@ class Worker:
         self.backend = backend.active()
         self.draining = False
         self.retiring = False
+        self.heads_gone = 0
+        """The requests of connections that are over."""
         self.proxies = (None if config.proxy_headers == "off" else
                         Proxies(config.proxy_headers, config.forwarded_allow_ips,
                                 handed_on=config.proxy_protocol))
@@ -153,6 +159,10 @@ class Worker:
             self.admission.short_of_files()
         else:
             loop.default_exception_handler(context)
+
+    def requests(self) -> int:
+        """How many requests have come so far."""
+        return self.heads_gone + sum(protocol.connection.heads for protocol in self.protocols)
 
     @property
     def left(self) -> str:
@@ -373,11 +383,10 @@ async def _accept(worker: Worker, sock: socket.socket, backlog: int) -> asyncio.
 
 # -- Serving until a signal ------------------------------------------------------------------
 
-def serve(app: Application, config: ServerConfig, listeners: list[Listener] | None = None) -> int:
+def serve(app: Application, config: ServerConfig, bounds: MasterConfig | None = None) -> int:
     """Serve until a signal says to stop; returns the exit code: 0, or 1 after a second signal.
 
-    ``listeners`` are those of a master, in place of what ``config`` asks for; then it is the master, too,
-    that tells systemd.
+    In the process of a worker, serve on the sockets of its master, as that one says, and within ``bounds``.
     Raises StartError or UsageError when it does not come to that.  The soft limit of open files is raised
     to what the bound of connections needs.
     """
@@ -389,7 +398,9 @@ def serve(app: Application, config: ServerConfig, listeners: list[Listener] | No
         if config.loop not in ("auto", _name_of(loop)):
             raise UsageError(f"the application has made a loop of {_name_of(loop)} already; "
                              f"do not ask for {config.loop}, or do not use app.loop so early")
-        return loop.run_until_complete(_serve(app, config, loop, listeners))
+        if MASTER is not None:
+            return loop.run_until_complete(_work(app, config, bounds or MasterConfig(), loop, MASTER))
+        return loop.run_until_complete(_serve(app, config, loop))
     finally:
         try:
             _cancel_all(loop)
@@ -400,36 +411,94 @@ def serve(app: Application, config: ServerConfig, listeners: list[Listener] | No
             app.loop = None
 
 
-async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractEventLoop,
-                 listeners: list[Listener] | None) -> int:
-    first, second = asyncio.Event(), asyncio.Event()
+async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractEventLoop) -> int:
+    ending = _Ending()
+    server = await _started(app, config, loop, None)
+    with _signals(loop, ending.signal):
+        _say(f"Japronto is listening on {', '.join(server.addresses)} (backend {server.worker.backend}, "
+             f"loop {_name_of(loop)}); Ctrl-C stops it.")
+        say_if_fewer(server.worker.admission.most, app.limits)
+        systemd.ready(f"Listening on {', '.join(server.addresses)}")
+        _prove_alive(loop)
+        try:
+            await ending.begun.wait()
+        finally:
+            systemd.stopping()
+            telling = loop.call_later(SILENT_SECONDS, _tell_what_is_left, server.worker)
+            hurried = await ending.end(server)
+            telling.cancel()
+        return int(hurried)
 
-    def stop() -> None:
-        (second if first.is_set() else first).set()
 
+async def _work(app: Application, config: ServerConfig, bounds: MasterConfig,
+                loop: asyncio.AbstractEventLoop, master: Master) -> int:
+    """Serve as the worker of a master."""
+    ending = _Ending()
+    if bounds.reload:  # Whoever is writing the program does not want to wait.
+        seconds = min(app.timeouts.drain_seconds, RELOAD_DRAIN_SECONDS)
+        app.timeouts = dataclasses.replace(app.timeouts, drain_seconds=seconds)
+    server = await _started(app, config, loop, master.listeners(config))
+    with _signals(loop, ending.signal, (signal.SIGTERM,)):
+        master.attend(server, f"backend {server.worker.backend}, loop {_name_of(loop)}", bounds, {
+            "retire": ending.retire, "drain": lambda: ending.drain(server.worker), "stop": ending.force})
+        try:
+            await ending.begun.wait()
+        finally:
+            master.tell("stopping")
+            hurried = await ending.end(server)
+        return int(hurried)
+
+
+async def _started(app: Application, config: ServerConfig, loop: asyncio.AbstractEventLoop,
+                   listeners: list[Listener] | None) -> Server:
     raise_file_limit(app.limits.connections)
     server = await start_server(app, config, listeners)  # Till then, signals end the program as any other.
     if loop.get_exception_handler() is None:
         loop.set_exception_handler(server.worker.take_exception)
-    with _signals(loop, stop):
-        _say(f"Japronto is listening on {', '.join(server.addresses)} (backend {server.worker.backend}, "
-             f"loop {_name_of(loop)}); Ctrl-C stops it.")
-        say_if_fewer(server.worker.admission.most, app.limits)
-        if listeners is None:
-            systemd.ready(f"Listening on {', '.join(server.addresses)}")
-            _prove_alive(loop)
-        try:
-            await first.wait()
-        finally:
-            if listeners is None:
-                systemd.stopping()
-            closing = server.closing()
-            telling = loop.call_later(SILENT_SECONDS, _tell_what_is_left, server.worker)
-            hurried = await _interrupted(closing, second)
-            telling.cancel()
-        if not hurried:
-            closing.result()
-        return int(hurried)
+    return server
+
+
+class _Ending:
+    """How a server was told to end: who asks for it again does not want to wait.
+
+    Of signals, that is the second one.  What a master says comes beside them, since many a manager signals
+    all processes, so that it says again what is known.
+    """
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self._forced = asyncio.Event()
+        self._retire = False
+        self._signals = 0
+
+    def signal(self) -> None:
+        self._signals += 1
+        self.begun.set()
+        if self._signals > 1:
+            self._forced.set()
+
+    def retire(self) -> None:
+        """End, but let idle clients ask once more."""
+        self._retire = not self.begun.is_set()
+        self.begun.set()
+
+    def drain(self, worker: Worker) -> None:
+        """End; and if that has begun, with idle clients first."""
+        self.begun.set()
+        worker.hurry()
+
+    def force(self) -> None:
+        """End at once."""
+        self.begun.set()
+        self._forced.set()
+
+    async def end(self, server: Server) -> bool:
+        """Close the server; whether that was hurried up."""
+        closing = server.closing(retire=self._retire)
+        if await _interrupted(closing, self._forced):
+            return True
+        closing.result()
+        return False
 
 
 def _prove_alive(loop: asyncio.AbstractEventLoop) -> None:
@@ -466,20 +535,20 @@ async def _interrupted(task: asyncio.Task[Any], event: asyncio.Event) -> bool:
 class _signals(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as what it does
     """While this is entered, SIGTERM and SIGINT call a function, where signals can be taken at all."""
 
-    NUMBERS = (signal.SIGTERM, signal.SIGINT)
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, function: Callable[[], None],
+                 numbers: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> None:
         self._loop = loop
         self._function = function
+        self._numbers = numbers
 
     def __enter__(self) -> None:
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not the main thread
-            for number in self.NUMBERS:
+            for number in self._numbers:
                 self._loop.add_signal_handler(number, self._function)
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            for number in self.NUMBERS:
+            for number in self._numbers:
                 self._loop.remove_signal_handler(number)
 
 

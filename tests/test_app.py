@@ -36,6 +36,7 @@ from japronto import (
     default_request_logger,
 )
 from japronto.app import compose
+from japronto.config import MasterConfig
 from japronto.errors import MethodNotImplemented, StartError, UsageError
 from japronto.messages import ENCODED_SLASH, Framing, RequestHead
 from japronto.routing import not_a_response
@@ -1356,7 +1357,8 @@ class Server(types.ModuleType):
         self.served: list[tuple[Application, dict[str, Any]]] = []
         self.loops: list[asyncio.AbstractEventLoop] = []
 
-    def serve(self, app: Application, config: dict[str, Any]) -> int:
+    def serve(self, app: Application, config: dict[str, Any], bounds: MasterConfig) -> int:
+        assert bounds == MasterConfig()
         self.served.append((app, config))
         if isinstance(self.outcome, Exception):
             raise self.outcome
@@ -1404,10 +1406,10 @@ def test_one_worker(app: Application, server: Server, worker_num: int | None) ->
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"worker_num": 2}, "use worker_num=1"), ({"worker_num": -1}, "use worker_num=1"),
-    ({"reload": True}, "leave it out")])
-def test_what_comes_later_is_not_ignored(app: Application, server: Server, options: dict[str, Any],
-                                         message: str) -> None:
+    ({"worker_num": 1025}, "from 1 to 1024"), ({"worker_num": -1}, "from 1 to 1024"),
+    ({"reload": True, "worker_num": 2}, "leave worker_num out")])
+def test_workers_that_cannot_be(app: Application, server: Server, options: dict[str, Any],
+                                message: str) -> None:
     with pytest.raises(UsageError, match=message):
         app.run(**options)
     assert server.served == []

@@ -158,8 +158,8 @@ def test_stray_variables() -> None:
     names = ("JAPRONTO_PROT", "JAPRONTO_PORT", "JAPRONTO_BACKEND", "JAPRONTO_DATABASE", "PROT")
     sentence = "JAPRONTO_PROT in the environment means nothing; did you mean JAPRONTO_PORT?"
     assert cli.stray_variables(dict.fromkeys(names, "1")) == [sentence]
-    assert cli.stray_variables({"JAPRONTO_WORKERS": "4"}) == [
-        "JAPRONTO_WORKERS in the environment means nothing; several workers need a later version of Japronto"]
+    assert cli.stray_variables({"JAPRONTO_WORKER_NUM": "4"}) == [
+        "JAPRONTO_WORKER_NUM in the environment means nothing; use --workers"]
 
 
 def test_ways_to_say_where_exclude_each_other() -> None:
@@ -235,11 +235,11 @@ def test_sockets_of_systemd_are_for_those_who_ask_for_no_address(arguments: list
     (["a:b", "8000"], "8000 is one too many; add --port 8000 for the port"),
     (["a:b", ":8000"], ":8000 is one too many; add --port 8000 for the port"),
     # What other servers have, and the Japronto of 2017.
-    (["a:b", "--workers", "4"],
-     "there is no option --workers; several workers need a later version of Japronto"),
-    (["-w4", "a:b"], "there is no option -w; several workers need a later version of Japronto"),
-    (["--worker_num=4"], "there is no option --worker_num; several workers need a later version of Japronto"),
-    (["--reload", "a:b"], "there is no option --reload; reloading needs a later version of Japronto"),
+    (["-w4", "a:b"], "there is no option -w; use --workers"),
+    (["--worker_num=4"], "there is no option --worker_num; use --workers"),
+    (["--threads", "4"],
+     "there is no option --threads; each worker has one thread and one event loop; use --workers"),
+    (["--auto-reload", "a:b"], "there is no option --auto-reload; use --reload"),
     (["-b", "0.0.0.0:80", "a:b"], "there is no option -b; use --bind"),
     (["-p", "80"], "there is no option -p; use --port"),
     (["--timeout-keep-alive", "5"], "there is no option --timeout-keep-alive; use --idle-seconds"),

@@ -1,0 +1,563 @@
+"""The master: keeps workers, and does nothing else.
+
+It opens the sockets, starts each worker as its own command anew, with these sockets, and listens to what
+the workers say (``worker.py``).  What is to be done when, ``crew.py`` decides.  So a worker has an
+interpreter of its own, on every version of Python and every platform alike, and loads the program as it
+is on the disk by then.
+
+There is no event loop here, no thread, and nothing of the program, so that nothing can break or grow.
+One ``select`` waits for signals, for words of the workers and for the next moment at which something is
+due; nothing else blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from japronto import systemd
+from japronto.config import WORKERS_MAX, MasterConfig, ServerConfig
+from japronto.crew import Crew, Member, State
+from japronto.errors import StartError, UsageError
+from japronto.listening import Listener, close_listeners, inherited, open_listeners
+from japronto.worker import LINE_BYTES, Given
+
+if TYPE_CHECKING:
+    from japronto.reloader import Watcher
+
+log = logging.getLogger("japronto.error")
+
+MARGIN_SECONDS: Final = 10.0
+"""How long a worker may take to end beyond the time for requests: cancelled handlers, shutdown hooks."""
+FORCED_SECONDS: Final = 7.0
+"""The same when it was told not to wait for requests."""
+ABORT_SECONDS: Final = 2.0
+"""How long a worker that hangs may take to write where it hangs."""
+SILENT_SECONDS: Final = 0.5
+"""How long it may take to stop before somebody wonders."""
+TURN_SECONDS: Final = 1.0
+"""The longest that the master waits; it is not by a signal alone that it finds that a worker has ended."""
+
+STOP: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+SIGNALS: Final = (*STOP, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGCHLD)
+RELOADED: Final = "the program was to be loaded anew"
+
+
+def supervise(config: ServerConfig, bounds: MasterConfig) -> int:
+    """Keep workers until a signal says to stop; returns the exit code.
+
+    0: stopped when told to; 1: not all was finished then.  Raises StartError or UsageError when no
+    worker could ever start.
+    """
+    command = _command()
+    with _watcher(bounds) as watcher, _listeners(config) as listeners, _Signals() as signals:
+        return _Supervisor(config, bounds, command, listeners, signals, watcher).run()
+
+
+def _command() -> list[str]:
+    """What this process was started as."""
+    if sys.argv[:1] in ([], [""], ["-"]) or hasattr(sys, "ps1"):
+        raise UsageError("the program comes from standard input, where workers cannot read it again; "
+                         "put it into a file, or serve without workers and reloading")
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+@contextlib.contextmanager
+def _listeners(config: ServerConfig) -> Iterator[list[Listener]]:
+    listeners = open_listeners(config, listen=False)
+    try:
+        yield listeners
+    finally:
+        close_listeners(listeners)
+
+
+@contextlib.contextmanager
+def _watcher(bounds: MasterConfig) -> Iterator[Watcher | None]:
+    if not bounds.reload:
+        yield None
+        return
+    from japronto.reloader import Watcher  # noqa: PLC0415 - for those alone who write programs
+
+    with contextlib.closing(Watcher(bounds.reload_dir or ["."], bounds.reload_include,
+                                    bounds.reload_exclude)) as watcher:
+        yield watcher
+
+
+class _Signals(contextlib.AbstractContextManager["_Signals"]):
+    """While this is entered, signals are octets that can be read from a socket."""
+
+    def __enter__(self) -> _Signals:
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+        try:
+            self._wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+            self._handlers = {number: signal.signal(number, _nothing) for number in SIGNALS}
+        except ValueError:
+            raise UsageError("several workers, and reloading, can be had in the main thread alone; "
+                             "call app.run() there") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        signal.set_wakeup_fd(self._wakeup)
+        self._read.close()
+        self._write.close()
+
+    def fileno(self) -> int:
+        return self._read.fileno()
+
+    def take(self) -> bytes:
+        """The numbers of the signals that have come."""
+        with contextlib.suppress(BlockingIOError):
+            return self._read.recv(4096)
+        return b""
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    """That a signal has come is told by the socket."""
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """A process, and what its master knows of it beyond what ``crew.Member`` has."""
+
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+    member: Member
+    instead: int | None = None
+    name: str = ""
+    rest: bytes = b""
+    sentence: str = ""
+    code: int = 3
+    retire_seconds: float = 0.0
+    drain_seconds: float = 0.0
+    killed: str = ""
+
+    def fileno(self) -> int:
+        return self.channel.fileno()
+
+    def tell(self, word: str) -> None:
+        """Give an order; a worker that is gone, or does not read, will be found out."""
+        with contextlib.suppress(OSError):
+            self.channel.send(f"{word}\n".encode())
+
+
+class _Clock:
+    """Seconds, of which those do not count in which this process, too, was stopped."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._seen = time.monotonic()
+
+    def __call__(self) -> float:
+        seen = time.monotonic()
+        self._now += min(seen - self._seen, 2 * TURN_SECONDS)
+        self._seen = seen
+        return self._now
+
+
+class _Supervisor:
+    """One master, from the first worker to the last."""
+
+    def __init__(self, config: ServerConfig, bounds: MasterConfig, command: Sequence[str],
+                 listeners: list[Listener], signals: _Signals, watcher: Watcher | None) -> None:
+        self._config = config
+        self._bounds = bounds
+        self._command = command
+        self._directory = _directory()
+        self._listeners = listeners
+        self._own: dict[int, list[Listener]] = {}  # of each slot, where workers do not share them
+        self._signals = signals
+        self._watcher = watcher
+        self._clock = _Clock()
+        self._crew = Crew(bounds.workers)
+        self._workers: dict[int, _Worker] = {}
+        self._lost: dict[int, str] = {}  # for each slot, what became of the worker that was there
+        self._failed: list[_Worker] = []  # that could not start, while none ever could
+        self._ever = False  # whether one could
+        self._announced = False
+        self._reloading = False
+        self._stops = 0  # how often it was told to stop
+        self._told = 0.0  # when to say what is waited for
+        self._unfinished = False
+        self._alive = 0.0  # when systemd was told so
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(signals, selectors.EVENT_READ)
+        if watcher is not None:
+            self._selector.register(watcher, selectors.EVENT_READ)
+
+    # -- the loop ------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Returns the exit code; raises StartError or UsageError when no worker could ever start."""
+        try:
+            self._start_and_retire()
+            self._crew.halted = True  # until it is known that one can
+            while not self._over():
+                self._turn()
+                self._start_and_retire()
+            if not self._ever and not self._stops:
+                raise self._why_not()
+            return int(self._unfinished)
+        finally:
+            self._kill_all()
+            self._selector.close()
+
+    def _over(self) -> bool:
+        if self._workers:
+            return False
+        # What cannot start yet may start when it has changed; a wrong command will not.
+        waits = self._watcher is not None and not any(worker.code == 2 for worker in self._failed)
+        return self._stops > 0 or not (self._ever or waits)
+
+    def _turn(self) -> None:
+        ready = self._selector.select(self._wait_seconds())
+        now = self._clock()
+        for key, _ in ready:
+            if key.data is not None:
+                self._hear(key.data, now)
+        for number in self._signals.take():
+            self._obey(signal.Signals(number), now)
+        for worker in tuple(self._workers.values()):
+            if worker.process.poll() is not None:
+                self._bury(worker, now)
+        if self._watcher is not None and (changed := self._watcher.take()) and not self._stops:
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            _say(f"{changed[0]}{more} changed; reloading")
+            self._failed.clear()
+            self._reload()
+        _reap_orphans(self._workers)
+        self._look(now)
+
+    def _wait_seconds(self) -> float:
+        now = self._clock()
+        moments = [self._crew.not_before, self._told, *(
+            member.deadline for member in self._crew.members.values() if member.deadline is not None)]
+        return max(0.01, min([TURN_SECONDS, *(moment - now for moment in moments if moment > now)]))
+
+    def _start_and_retire(self) -> None:
+        now = self._clock()
+        for slot in self._crew.to_start(now):
+            self._start(slot, now)
+        for member in self._crew.to_retire():
+            worker = self._workers[member.pid]
+            # Whoever works on the program wants to see what he has written, and not what was there before.
+            worker.tell("drain" if self._bounds.reload else "retire")
+            self._let_go(member, now + worker.retire_seconds + worker.drain_seconds + MARGIN_SECONDS)
+
+    @staticmethod
+    def _let_go(member: Member, deadline: float) -> None:
+        member.state = State.LEAVING
+        member.deadline = deadline
+
+    # -- processes -----------------------------------------------------------------------------
+
+    def _start(self, slot: int, now: float) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = self._process(slot, theirs)
+        except (OSError, StartError) as error:
+            ours.close()
+            self._crew.failed_to_start(now)
+            log.error("No worker can be started: %s", error)
+            return
+        ours.setblocking(False)
+        worker = _Worker(process, ours, self._crew.joined(process.pid, slot, now))
+        self._workers[process.pid] = worker
+        self._selector.register(ours, selectors.EVENT_READ, worker)
+        if slot in self._lost:
+            log.warning("%s; replaced by %d", self._lost.pop(slot), process.pid)
+
+    def _process(self, slot: int, channel: socket.socket) -> subprocess.Popen[bytes]:
+        """A new process of the same command, with what it needs to be a worker."""
+        sockets = [listener.sock.fileno() for listener in self._of_slot(slot)]
+        given = Given(slot, channel.fileno(), os.fstat(channel.fileno()).st_ino, sockets)
+        return subprocess.Popen(  # noqa: S603 - what this process is, too
+            self._command, env={**os.environ, **given.variable()}, cwd=self._directory,
+            pass_fds=(channel.fileno(), *sockets))
+
+    def _of_slot(self, slot: int) -> list[Listener]:
+        """The sockets of a slot: those that all workers share, or some of its own.
+
+        These stay when its worker is replaced, with all connections that wait to be accepted.
+        """
+        if not self._config.reuse_port:
+            return self._listeners
+        if slot not in self._own:
+            self._own[slot] = inherited([os.dup(listener.sock.fileno()) for listener in self._listeners],
+                                        self._config)
+        return self._own[slot]
+
+    def _close_unserved(self, slot: int) -> None:
+        """Close the sockets of a slot in which there is nobody, so that the kernel chooses others."""
+        if not any(member.slot == slot for member in self._crew.members.values()):
+            close_listeners(self._own.pop(slot, ()))
+
+    def _bury(self, worker: _Worker, now: float) -> None:
+        """A process has ended."""
+        member = worker.member
+        while self._hear(worker, now):
+            pass
+        self._forget(worker)
+        could_not_start = self._crew.left(member, now)
+        if member.slot >= self._crew.wanted or could_not_start:
+            self._close_unserved(member.slot)
+        if member.state is State.LEAVING or self._stops:
+            if worker.process.returncode < 0 and not worker.killed:
+                log.warning("Worker %d %s", member.pid, _how(worker))
+        elif member.state is State.STARTING:
+            self._could_not_start(worker, now)
+        else:
+            self._lost[member.slot] = f"Worker {member.pid} {_how(worker)}"
+
+    def _could_not_start(self, worker: _Worker, now: float) -> None:
+        why = worker.sentence or f"it {_how(worker)}"
+        if not self._ever and (self._watcher is None or worker.code == 2):
+            self._failed.append(worker)
+        elif self._reloading:
+            self._reloading = False
+            self._crew.give_renewal_up(RELOADED)
+            log.error("The program cannot be loaded anew: %s; the workers that run go on", why)
+            systemd.ready()
+        elif self._watcher is not None:
+            self._crew.halted = True
+            log.error("The program cannot be loaded: %s; waiting for a change of it", why)
+        else:
+            log.error("Worker %d could not start: %s; the next one follows in %.3g s", worker.member.pid, why,
+                      max(0.0, self._crew.not_before - now))
+
+    def _forget(self, worker: _Worker) -> None:
+        del self._workers[worker.process.pid]
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(worker.channel)
+        worker.channel.close()
+
+    def _kill_all(self) -> None:
+        """Whatever has brought this process to its end, nothing of it stays."""
+        for worker in tuple(self._workers.values()):
+            worker.process.kill()
+            worker.process.wait()
+            self._forget(worker)
+        for slot in tuple(self._own):
+            close_listeners(self._own.pop(slot))
+
+    def _why_not(self) -> StartError | UsageError:
+        """Why no worker could start: what the first of them says."""
+        worker = self._failed[0]
+        if worker.code == 2:
+            return UsageError(worker.sentence)
+        return StartError(worker.sentence or f"no worker could start: the first one {_how(worker)}")
+
+    # -- what workers say ----------------------------------------------------------------------
+
+    def _hear(self, worker: _Worker, now: float) -> bool:
+        """Take what a worker has said; returns whether there may be more."""
+        try:
+            data = worker.channel.recv(LINE_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(worker.channel)
+            return False
+        worker.member.heard = now
+        *lines, worker.rest = (worker.rest + data).split(b"\n")
+        worker.rest = worker.rest[-LINE_BYTES:]
+        for line in lines:
+            word, _, said = line.partition(b" ")
+            self._take(worker, word.decode(), json.loads(said), now)
+        return True
+
+    def _take(self, worker: _Worker, word: str, said: dict[str, Any], now: float) -> None:
+        member = worker.member
+        if word == "ready":
+            worker.name = said["name"]
+            worker.retire_seconds, worker.drain_seconds = said["retire"], said["drain"]
+            self._got_ready(member, now)
+        elif word == "leave":
+            log.info("Worker %d is replaced: %s", member.pid, said["why"])
+            member.outdated = member.outdated or said["why"]
+        elif word == "stopping":
+            if member.state is State.READY:
+                self._lost[member.slot] = f"Worker {member.pid} was told to stop"
+                self._let_go(member, now + worker.drain_seconds + MARGIN_SECONDS)
+        elif word == "failed":
+            worker.code, worker.sentence = said["code"], said["sentence"]
+
+    def _got_ready(self, member: Member, now: float) -> None:
+        self._crew.got_ready(member, now)
+        if not self._ever:
+            self._ever = True
+            self._crew.halted = self._stops > 0
+            for worker in self._failed:
+                self._could_not_start(worker, now)
+            self._failed.clear()
+
+    # -- what the user says --------------------------------------------------------------------
+
+    def _obey(self, number: signal.Signals, now: float) -> None:
+        if number in STOP:
+            self._stop(now, forced=number is signal.SIGQUIT or self._stops > 0)
+        elif self._stops:
+            return
+        elif number is signal.SIGHUP:
+            log.info("SIGHUP: the workers are replaced")
+            self._reload()
+        elif number is signal.SIGTTIN:
+            self._scale(min(self._crew.wanted + 1, WORKERS_MAX))
+        elif number is signal.SIGTTOU:
+            self._scale(max(self._crew.wanted - 1, 1))
+        elif number is signal.SIGUSR1:
+            for worker in self._workers.values():
+                worker.tell("reopen")
+
+    def _reload(self) -> None:
+        if not self._ever and self._watcher is None:
+            return  # They are just loading it.
+        if self._ever:
+            self._reloading = True
+            systemd.reloading()
+        self._crew.renew(RELOADED)
+
+    def _scale(self, wanted: int) -> None:
+        self._crew.wanted = wanted
+        log.info("There are to be %s", _workers(wanted))
+
+    def _stop(self, now: float, *, forced: bool) -> None:
+        """Tell all workers to drain, at the second time to stop at once, at the third kill them."""
+        if not self._stops:
+            systemd.stopping()
+        self._stops += 1
+        self._crew.halted = True
+        self._told = 0.0 if forced else now + SILENT_SECONDS
+        self._unfinished = self._unfinished or forced
+        for worker in self._workers.values():
+            if worker.member.state is State.STARTING or self._stops > 2:
+                worker.killed = "told to stop"
+                (worker.process.kill if forced else worker.process.terminate)()
+                self._let_go(worker.member, now + MARGIN_SECONDS)
+            else:
+                worker.tell("stop" if forced else "drain")
+                self._let_go(worker.member, now + (
+                    FORCED_SECONDS if forced else worker.drain_seconds + MARGIN_SECONDS))
+
+    # -- what time brings ----------------------------------------------------------------------
+
+    def _look(self, now: float) -> None:
+        for worker in self._workers.values():
+            self._look_at(worker, now)
+        if self._ever and not self._announced and not self._crew.of(State.STARTING) and not self._stops:
+            self._announce()
+        if self._reloading and self._crew.renewed():
+            self._reloading = False
+            log.info("All workers have loaded the program anew")
+            systemd.ready()
+        if self._told and now >= self._told:
+            self._told = 0.0
+            self._tell_what_is_left()
+        seconds = systemd.watchdog_seconds()
+        if seconds is not None and self._announced and now - self._alive >= min(seconds / 2, TURN_SECONDS):
+            self._alive = now
+            systemd.alive()
+
+    def _look_at(self, worker: _Worker, now: float) -> None:
+        """Whether a worker still lives, and does in time what it was told."""
+        member, bounds = worker.member, self._bounds
+        if member.deadline is not None:
+            if now >= member.deadline:
+                member.deadline = None
+                if not worker.killed:
+                    self._unfinished = self._unfinished or self._stops > 0
+                    log.warning("Worker %d has not ended in time, and is killed", member.pid)
+                worker.killed = worker.killed or "too slow"
+                worker.process.kill()
+        elif member.state is State.STARTING:
+            if now - member.started >= bounds.worker_start_timeout and not worker.killed:
+                worker.sentence = f"it was not ready after {bounds.worker_start_timeout:g} s"
+                self._abort(worker, now)
+        elif (member.state is State.READY and bounds.worker_timeout is not None
+                and now - member.heard >= bounds.worker_timeout):
+            self._lost[member.slot] = (f"Worker {member.pid} hung, without a sign of life for "
+                                       f"{bounds.worker_timeout:g} s, and is killed")
+            self._let_go(member, now)
+            self._abort(worker, now)
+
+    @staticmethod
+    def _abort(worker: _Worker, now: float) -> None:
+        """End a process that does not go on, by way of what makes it write where it is."""
+        worker.killed = "hung"
+        worker.process.send_signal(signal.SIGABRT)
+        worker.member.deadline = now + ABORT_SECONDS
+
+    def _announce(self) -> None:
+        self._announced = True
+        where = ", ".join(listener.address for listener in self._listeners)
+        name = next(worker.name for worker in self._workers.values() if worker.name)
+        count = _workers(len(self._crew.of(State.READY)))
+        _say(f"Japronto is listening on {where} ({name}, {count}); Ctrl-C stops it.")
+        systemd.ready(f"Listening on {where}")
+
+    def _tell_what_is_left(self) -> None:
+        """Why the server is still there, though it was told to stop."""
+        if self._workers:
+            seconds = max(worker.drain_seconds for worker in self._workers.values())
+            _say(f"Finishing what {_workers(len(self._workers))} began, at most {seconds:g} s; "
+                 "another signal stops at once.")
+
+
+def _workers(count: int) -> str:
+    return f"{count} worker{'s' * (count != 1)}"
+
+
+def _how(worker: _Worker) -> str:
+    """How a process has ended."""
+    code = worker.process.returncode
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal
+        return f"was killed by signal {-code}"
+
+
+def _reap_orphans(workers: dict[int, _Worker]) -> None:
+    """As the first process of a container, take in the children that others have left behind."""
+    if os.getpid() != 1:
+        return
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None or ended.si_pid in workers:  # Its own turn comes.
+                return
+            os.waitpid(ended.si_pid, 0)
+
+
+def _directory() -> str | None:
+    """The directory that workers start in: by its name, which may be a link to a newer one by then."""
+    name = os.environ.get("PWD", "")
+    with contextlib.suppress(OSError):
+        if name and Path(name).samefile("."):
+            return name
+    return None
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # Nobody reads it.
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - for the one who has started the program

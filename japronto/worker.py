@@ -1,0 +1,187 @@
+"""The worker's side of a master: what it is given, what it tells, and what it is told.
+
+A master starts its workers as the same command anew.  What makes a worker of it is one environment
+variable, with the numbers of the descriptors that it inherits.  It is taken away as soon as this module is
+imported, so that processes that the program starts do not believe that it is meant for them.
+
+They talk through a pair of sockets, in lines: a word, and JSON behind it.  The worker says ``ready``,
+``alive``, ``leave`` (it wants to be replaced), ``stopping`` or ``failed``; the master says ``retire``,
+``drain``, ``stop`` or ``reopen``.  When the master is gone, its end closes, and the worker drains.
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from japronto.config import MasterConfig, ServerConfig
+
+if TYPE_CHECKING:
+    from japronto.listening import Listener
+    from japronto.server import Server
+
+VARIABLE: Final = "JAPRONTO_WORKER"
+LINE_BYTES: Final = 64 * 1024
+"""The longest line that a master takes."""
+LOOK_SECONDS: Final = 1.0
+"""Between two signs of life; what a worker has used is looked at then, too."""
+
+
+class Given(NamedTuple):
+    """What a master gives a worker: a slot, the numbers of descriptors, and the channel's inode."""
+
+    slot: int
+    channel: int
+    identity: int
+    sockets: Sequence[int]
+
+    def variable(self) -> dict[str, str]:
+        return {VARIABLE: json.dumps(self._asdict())}
+
+
+def taken(environ: MutableMapping[str, str]) -> Given | None:
+    """What this process was given, if a master has started it; removes the variable.
+
+    A process that the program of a worker has started may find the variable, but it has no such channel.
+    The master need not be there any more: then the channel is at its end.
+    """
+    text = environ.pop(VARIABLE, None)
+    if text is None:
+        return None
+    given = Given(**json.loads(text))
+    try:
+        return given if os.fstat(given.channel).st_ino == given.identity else None
+    except OSError:
+        return None
+
+
+class Master:
+    """A worker's master; ``server.serve`` tells it how things are, and does what it says."""
+
+    def __init__(self, given: Given) -> None:
+        self.slot = given.slot
+        self._sockets = given.sockets
+        self._channel = socket.socket(fileno=given.channel)
+        self._channel.set_inheritable(False)
+        self._channel.setblocking(False)
+        atexit.register(self._channel.close)
+        # The terminal interrupts all its processes; it is the master who decides what comes of it.  A
+        # handler, other than SIG_IGN, is not inherited by what the program starts.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            with suppress(ValueError):  # not the main thread
+                signal.signal(number, _nothing)
+        with suppress(OSError, ValueError, AttributeError, RuntimeError):  # no standard error
+            faulthandler.enable()
+
+    def listeners(self, config: ServerConfig) -> list[Listener]:
+        """The sockets that the master has opened."""
+        from japronto.listening import inherited  # noqa: PLC0415 - only those that serve need it
+
+        return inherited(self._sockets, config)
+
+    def tell(self, word: str, **said: Any) -> None:
+        """Tell the master; it need not be there, nor read."""
+        with suppress(OSError):
+            self._channel.sendall(f"{word} {json.dumps(said)}\n".encode())
+
+    def failed(self, code: int, sentence: str) -> None:
+        """The worker cannot start; ``code`` is that of the exit."""
+        self.tell("failed", code=code, sentence=sentence[:LINE_BYTES // 8])
+
+    def attend(self, server: Server, name: str, bounds: MasterConfig,
+               orders: Mapping[str, Callable[[], object]]) -> None:
+        """The worker serves: say so, give signs of life from now on, and do what the master says."""
+        timeouts = server.worker.app.timeouts
+        self.tell("ready", name=name, retire=timeouts.retire_seconds, drain=timeouts.drain_seconds)
+        loop, rest = server.worker.loop, b""
+
+        def read() -> None:
+            nonlocal rest
+            with suppress(BlockingIOError, InterruptedError):
+                data = _received(self._channel)
+                if not data:  # The master is gone.
+                    loop.remove_reader(self._channel)
+                    orders["drain"]()
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    orders[line.decode()]()
+
+        loop.add_reader(self._channel, read)
+        _Look(self, server, bounds).begin()
+
+
+class _Look:
+    """The signs of life of a worker, and whether it has done enough."""
+
+    def __init__(self, master: Master, server: Server, bounds: MasterConfig) -> None:
+        self._master = master
+        self._server = server
+        self._loop = server.worker.loop
+        self._seconds = LOOK_SECONDS
+        self._alarm = 0.0
+        if bounds.worker_timeout is not None:
+            self._seconds = min(LOOK_SECONDS, bounds.worker_timeout / 4)
+            self._alarm = 2 * bounds.worker_timeout + 1
+        # Not all workers at once, though they have begun together.
+        share = int.from_bytes(os.urandom(4)) / 2**32
+        self._requests = bounds.max_requests and bounds.max_requests + round(bounds.jitter() * share)
+        self._until = bounds.worker_lifetime and self._loop.time() + bounds.worker_lifetime * (1 + share / 10)
+        self._rss = bounds.max_rss
+        self._asked = False
+
+    def begin(self) -> None:
+        self._loop.call_later(self._seconds, self.begin)
+        # A worker that hangs is ended by its master, or by the kernel where there is none any more.
+        if self._alarm and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
+            signal.setitimer(signal.ITIMER_REAL, self._alarm)
+        why = "" if self._asked else self._why_leave()
+        if why:
+            self._asked = True
+            self._master.tell("leave", why=why)
+        else:
+            self._master.tell("alive")
+
+    def _why_leave(self) -> str:
+        if self._requests and (requests := self._server.worker.requests()) >= self._requests:
+            return f"it has served {requests} requests"
+        if self._until and self._loop.time() >= self._until:
+            return "its lifetime is over"
+        if self._rss and (size := resident()) >= self._rss:
+            return f"it holds {size / 2**20:.0f} MiB"
+        return ""
+
+
+def resident() -> int:
+    """Octets of memory that this process holds; the most that it ever held where that is all there is."""
+    try:
+        pages = Path("/proc/self/statm").read_bytes().split()[1]
+    except OSError:
+        import resource  # noqa: PLC0415 - not on Linux
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _received(channel: socket.socket) -> bytes:
+    try:
+        return channel.recv(4096)
+    except ConnectionError:
+        return b""
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    """A signal that is for the master."""
+
+
+_given = taken(os.environ)
+MASTER: Final = None if _given is None else Master(_given)
+"""The master of this process, if it is a worker."""
