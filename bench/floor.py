@@ -149,8 +149,8 @@ def main() -> None:
     parser.add_argument("--port", type=count, default=18080,
                         help="the first of two free ports (default 18080)")
     options = parser.parse_args()
-    check_the_machine()
     measured = version(options.backend)
+    check_the_machine()
     print(measured, flush=True)
     encoder = re.search(r"JSON by \S+(?=,)", measured)
     with tempfile.TemporaryDirectory() as directory:
