@@ -134,7 +134,7 @@ def test_what_is_not_built_is_not_there(tree: Path, tmp_path: Path, environment:
 
 def test_an_editable_install_that_declines(tree: Path, tmp_path: Path) -> None:
     copy = tmp_path / "japronto"
-    shutil.copytree(tree, copy)
+    shutil.copytree(tree, copy, ignore=shutil.ignore_patterns("build"))  # in which other tests have built
     (copy / "japronto" / "accel" / "_lane.abi3.so").touch()
     venv.create(tmp_path / "venv", with_pip=True)
     done = run(tmp_path / "venv" / "bin" / "python", "-m", "pip", "install", "--no-deps", "-e", copy,
