@@ -19,11 +19,13 @@ hooks are called with it.  An unknown path below a prefix concerns that one's mi
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
-import logging
+import re
 import sys
 import traceback
+import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from keyword import iskeyword
 from types import FunctionType, MethodType
@@ -43,10 +45,11 @@ from japronto.errors import (
 from japronto.forms import File, parse_multipart
 from japronto.interfaces import Target
 from japronto.limits import Limits, Timeouts
+from japronto.logs import complain, log
 from japronto.messages import RequestHead
 from japronto.pure.assembler import reason_phrase
 from japronto.pure.request import MultiDict, Request
-from japronto.pure.response import Response
+from japronto.pure.response import Response, ResponseHeaders
 from japronto.routing import (
     Matcher,
     Placed,
@@ -70,12 +73,13 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 Bounds = TypeVar("Bounds", Limits, Timeouts)
 
-log = logging.getLogger("japronto.error")
-
 REAPER_SETTINGS: Final = {"check_interval": "check_seconds", "idle_timeout": "idle_seconds"}
 """The names of 2017 for two of the timeouts."""
 
 _property = property
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}").fullmatch
+"""What is believed of a request id that was sent: nothing that could break out of a log or a field."""
 
 _LATER: Final[Any] = object()
 """In place of the function, where a decorator is written with empty parentheses."""
@@ -101,7 +105,7 @@ def default_error_handler(request: Request, exception: BaseException) -> Respons
         return request.Response(400, text="The client is gone")  # Nobody will see it.
     if isinstance(exception, (CancelledError, GeneratorExit)):  # The handler was ended from outside.
         return request.Response(503, text="Service unavailable")
-    log.error("%s %s failed", request.method, request.target, exc_info=exception)
+    complain("%s failed", request, exception)
     if request.app.debug:
         lines = "".join(traceback.format_exception(exception))
         return request.Response(500, text=lines.encode("utf-8", "backslashreplace").decode())
@@ -155,15 +159,18 @@ class RoutingTable:
     """
 
     def __init__(self, placed: Iterable[Placed], middleware: Iterable[Callable[..., Any]],
-                 content_bytes: int) -> None:
+                 content_bytes: int, outermost: Callable[..., Any] | None = None) -> None:
         placed, middleware = list(placed), list(middleware)
+        wants_content = bool(middleware)
+        if outermost is not None:
+            middleware.insert(0, outermost)
         self._matcher = Matcher(route for route, _ in placed)
         self._targets = [
             Target(compose(route.handler, [*middleware, *inner]), None, route, route.stream,
                    content_bytes if route.content_bytes is None else route.content_bytes)
             for route, inner in placed]
         # Answered at the head, since nobody wants the content; unless middleware might.
-        self._unrouted = Target(compose(self._answer_unrouted, middleware), None, None, not middleware,
+        self._unrouted = Target(compose(self._answer_unrouted, middleware), None, None, not wants_content,
                                 content_bytes)
         self.exact = {path: self._exact(path) for path in self._matcher.exact}
 
@@ -220,12 +227,14 @@ class Application(RouteDecorators):
     ``debug``             show tracebacks to clients
     ``limits``            how much a client may ask for
     ``timeouts``          how long a client may take
+    ``request_id_header`` the field that ``request.id`` is taken from, and answered in
     """
 
     def __init__(self, *, reaper_settings: Mapping[str, float] | None = None,
                  log_request: bool | Callable[[Request], object] | None = None,
                  protocol_factory: Callable[..., Any] | None = None, debug: bool = False,
-                 limits: Limits | None = None, timeouts: Timeouts | None = None) -> None:
+                 limits: Limits | None = None, timeouts: Timeouts | None = None,
+                 request_id_header: str | None = None) -> None:
         self.debug = debug
         self.timeouts = _with_reaper_settings(_bounds(timeouts, Timeouts), reaper_settings or {})
         self.protocol_factory = protocol_factory and checked(protocol_factory, "protocol_factory", "app")
@@ -237,6 +246,7 @@ class Application(RouteDecorators):
         self.request_type: type[Request] = type("Request", (backend.active().request,), {
             "__module__": __name__, "parse_multipart": self._parse_multipart})
         self._limits = _bounds(limits, Limits)
+        self._request_id_header = _field_name(request_id_header)
         self._router = Router()
         self._router.watch(self._forget)
         self._middleware: list[Callable[..., Any]] = []
@@ -361,6 +371,15 @@ class Application(RouteDecorators):
         self._limits = _bounds(limits, Limits)
         self._forget()
 
+    @property
+    def request_id_header(self) -> str | None:
+        return self._request_id_header
+
+    @request_id_header.setter
+    def request_id_header(self, name: str | None) -> None:
+        self._request_id_header = _field_name(name)
+        self._forget()
+
     # -- serving ------------------------------------------------------------------------------
 
     @property
@@ -477,12 +496,21 @@ class Application(RouteDecorators):
 
     def _made_table(self) -> RoutingTable:
         if self._table is None:
-            self._table = RoutingTable(self._router.placed(), self._middleware, self._limits.content_bytes)
+            outermost = None if self._request_id_header is None else self._answer_with_id
+            self._table = RoutingTable(self._router.placed(), self._middleware, self._limits.content_bytes,
+                                       outermost)
             self._exact = self._table.exact
         return self._table
 
     def failed(self, request: Request, error: BaseException) -> Response | Awaitable[Response]:
         """What to answer where handling a request raised ``error``; see ``interfaces.Service``."""
+        if self._request_id_header is None:
+            return self._failed(request, error)
+        answer: Response | Awaitable[Response] = self._answer_with_id(
+            request, lambda request: self._failed(request, error))
+        return answer
+
+    def _failed(self, request: Request, error: BaseException) -> Response | Awaitable[Response]:
         handler = next((handler for typ, handler in self._error_handlers
                         if typ is None or isinstance(error, typ)), self.default_error_handler)
         try:
@@ -503,6 +531,33 @@ class Application(RouteDecorators):
         except Exception as failure:
             return _error_handler_failed(request, error, failure)
 
+    def request_id(self, request: Request) -> str:
+        """The id that came with a request, where such are believed, or a new one."""
+        if self._request_id_header is not None:
+            given = request.headers.get(self._request_id_header)
+            if given is not None and _REQUEST_ID(given):
+                return given
+        return uuid.uuid4().hex
+
+    def _answer_with_id(self, request: Request, handler: Callable[[Request], Any]) -> Any:
+        """Middleware that adds the id of the request to its answer."""
+        answer = handler(request)
+        if isinstance(answer, Awaitable):
+            return self._awaited_with_id(request, answer)
+        return self._with_id(request, answer)
+
+    async def _awaited_with_id(self, request: Request, answer: Awaitable[Any]) -> Any:
+        return self._with_id(request, await answer)
+
+    def _with_id(self, request: Request, answer: Any) -> Any:
+        """A copy of a response, since a handler may give one object to several requests."""
+        if not isinstance(answer, Response) or self._request_id_header is None:
+            return answer
+        answer = copy.copy(answer)
+        answer._headers = ResponseHeaders(answer.fields)
+        answer.headers[self._request_id_header] = request.id
+        return answer
+
     def _parse_multipart(self, content: bytes,
                          content_type: str) -> tuple[MultiDict[str], MultiDict[File]]:
         return parse_multipart(content, content_type, self._limits.form_fields)
@@ -519,11 +574,18 @@ def _response(request: Request, error: BaseException, handler: Callable[..., Any
 def _error_handler_failed(request: Request, error: BaseException, failure: BaseException) -> Response:
     if failure is not error and failure.__context__ is None:
         failure.__context__ = error
-    log.error("%s %s: an error handler failed", request.method, request.target, exc_info=failure)
+    complain("%s: an error handler failed", request, failure)
     # An error handler that raised what it was given is in the traceback of its own argument, which
     # would be garbage only a collector can find.
     failure.__traceback__ = None
     return request.Response(500, text="Internal Server Error")
+
+
+def _field_name(name: str | None) -> str | None:
+    """The name of a field, if it is one; raises ResponseError."""
+    if name is not None:
+        ResponseHeaders([(name, "")])
+    return name
 
 
 def _with_reaper_settings(timeouts: Timeouts, settings: Mapping[str, float]) -> Timeouts:

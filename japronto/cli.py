@@ -22,14 +22,18 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from japronto import __version__
+from japronto import __version__, logs
 from japronto.config import (
+    ACCESS_FORMAT,
+    ACCESS_FORMATS,
     BACKEND_VARIABLE,
     BACKENDS,
     DESCRIPTOR_MAX,
     ENCODER_VARIABLE,
     ENCODERS,
     KEEPALIVE_MAX,
+    LOG_FORMATS,
+    LOG_LEVELS,
     SIMD_LEVELS,
     SIMD_VARIABLE,
     WORKERS_MAX,
@@ -74,7 +78,10 @@ ELSEWHERE: Final = {word: hint for hint, words in {
     "use --uds": "--socket --unix-socket",
     "use --uds-mode": "--umask --uds-permissions --unix-socket-perms",
     "use --app-dir": "--chdir --working-dir",
-    "use --access-log": "--access-logfile",
+    "use --access-log-file": "--access-logfile",
+    "use --access-log-format": "--access-logformat --log-format-access --access-log-fmt",
+    "use --error-log": "--error-logfile --log-file",
+    "use --log-config": "--logger-class --log-config-json --log-config-dict",
     "use --idle-seconds": "--keep-alive --timeout-keep-alive",
     "use --drain-seconds": "--graceful-timeout --timeout-graceful-shutdown",
     "use --request-line-bytes": "--limit-request-line",
@@ -215,6 +222,19 @@ def _path(text: str) -> str:
     return text
 
 
+def _access_format(text: str) -> str:
+    from japronto.access import line_of  # noqa: PLC0415 - see the module
+
+    line_of(text)
+    return text
+
+
+def _field(text: str) -> str:
+    if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", text):
+        raise ValueError("must be the name of a field, such as X-Request-ID")
+    return text
+
+
 def _default(kind: type[ServerConfig | Limits | Timeouts], name: str) -> str:
     default: Any = next(field.default for field in dataclasses.fields(kind) if field.name == name)
     if "_bytes" in name:
@@ -275,11 +295,33 @@ def _server_options() -> list[Option]:
                f"instructions that accel uses: {_or(SIMD_LEVELS)} (default auto)", "serving"),
         Option("json", _one_of(*ENCODERS), "NAME",
                f"encoder of JSON: {_or(ENCODERS)} (default auto)", "serving"),
-        Option("access_log", _switch, "", "print a line for each request", "serving"),
         Option("debug", _switch, "", "show tracebacks, also to clients: not for strangers", "serving"),
         Option("app_dir", _path, "DIRECTORY", "where modules are looked for first (default .)", "serving"),
         Option("factory", _switch, "", "module:app is a function; serve what it returns", "serving"),
         Option("pid_file", _path, "PATH", "file for the number of the process, while it runs", "serving"),
+    ]
+
+
+def _log_options() -> list[Option]:
+    """The options that say what is logged, and where to."""
+    def option(name: str, read: Callable[[str], Any], metavar: str, text: str) -> Option:
+        return Option(name, read, metavar, text, "logs")
+
+    return [
+        option("access_log", _switch, "", "write a line for each request; so do the next two options"),
+        option("access_log_file", _path, "PATH", "where to; - is standard output (default -)"),
+        option("access_log_format", _access_format, "FORMAT",
+               f"{', '.join(ACCESS_FORMATS)}, or a text with atoms such as %(h)s (default {ACCESS_FORMAT})"),
+        option("access_log_query", _switch, "", "whether lines have queries (default: they do)"),
+        option("error_log", _path, "PATH", "where errors go; - is standard error (default -)"),
+        option("log_level", _one_of(*LOG_LEVELS), "NAME",
+               f"least that is worth a line there: {_or(LOG_LEVELS)} (default warning)"),
+        option("log_format", _one_of(*LOG_FORMATS), "NAME",
+               f"of errors: {_or(LOG_FORMATS)} (default plain on standard error, text in a file)"),
+        option("log_config", _path, "PATH",
+               "JSON, TOML or INI file for logging.config, in place of the other options of the error log"),
+        option("request_id_header", _field, "NAME", "field that the id of a request is taken from, such as "
+               "X-Request-ID, and answered in"),
     ]
 
 
@@ -328,7 +370,7 @@ def _worker_options() -> list[Option]:
 
 
 OPTIONS: Final = (*_server_options(), *_listening_options(), *_proxy_options(), *_worker_options(),
-                  *_bound_options(Limits, "limits"), *_bound_options(Timeouts, "timeouts"))
+                  *_log_options(), *_bound_options(Limits, "limits"), *_bound_options(Timeouts, "timeouts"))
 
 
 class _ArgumentParser(argparse.ArgumentParser):
@@ -353,6 +395,7 @@ def argument_parser() -> argparse.ArgumentParser:
               "listening": parser.add_argument_group("listening, where clients connect"),
               "proxies": parser.add_argument_group("proxies, who is believed on where clients are"),
               "workers": parser.add_argument_group("workers, kept by a master if any of these is given"),
+              "logs": parser.add_argument_group("logs"),
               "limits": parser.add_argument_group("limits, how much a client may ask for"),
               "timeouts": parser.add_argument_group("timeouts, how long a client may take")}
     for option in OPTIONS:
@@ -386,6 +429,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
     _choose_socket(values, said_by)
     _refuse_idle_list(values, said_by)
     _choose_one_worker(values, said_by)
+    _choose_logs(values, said_by)
     return Settings(given.target, given.version, values)
 
 
@@ -448,6 +492,16 @@ def _refuse_idle_list(values: Mapping[str, Any], said_by: Mapping[str, str]) -> 
             and values.get("proxy_headers", "off") == "off"):
         raise UsageError("--forwarded-allow-ips does nothing by itself; say what is believed of proxies, "
                          "with --proxy-headers or --proxy-protocol")
+
+
+def _choose_logs(values: dict[str, Any], said_by: dict[str, str]) -> None:
+    """Who says how the access log is to be wants one; a configuration of logging says all of errors."""
+    if "access_log_file" in values or "access_log_format" in values:
+        values.setdefault("access_log", True)
+    rivals = [name for name in ("error_log", "log_level", "log_format") if name in values]
+    if "log_config" in values and rivals:
+        raise UsageError(f"{said_by['log_config']} and {said_by[rivals[0]]} exclude each other: "
+                         "say it in the file")
 
 
 def stray_variables(environ: Mapping[str, str]) -> list[str]:
@@ -561,6 +615,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(settings: Settings) -> int:
+    if not settings.version:
+        values = settings.values
+        logs.ErrorLog(level=values.get("log_level"), format=values.get("log_format"),
+                      path=values.get("error_log"), config=values.get("log_config")).set_up()
     bounds = master_config(settings)
     if settings.target and not settings.version and bounds is not None and MASTER is None:
         from japronto.supervisor import supervise  # noqa: PLC0415

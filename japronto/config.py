@@ -24,6 +24,12 @@ PROXIES: Final = {"proxy_headers": "off", "forwarded_allow_ips": "127.0.0.1,::1"
 """What is believed of proxies, and of which, unless something else is said."""
 WORKERS_MAX: Final = 1024
 """More workers are surely a mistake."""
+ACCESS_FORMATS: Final = ("common", "combined", "timed", "json")
+"""The formats of the access log that have a name."""
+ACCESS_FORMAT: Final = "timed"
+LOG_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+LOG_FORMATS: Final = ("plain", "text", "json")
+"""The formats of the error log."""
 
 
 class TCPAddress(NamedTuple):
@@ -88,7 +94,11 @@ class ServerConfig:
     ``reuse_port``     set SO_REUSEPORT, so that several processes may listen at one port
     ``tcp_keepalive``  after so many seconds of silence ask whether the client is there; 0 never asks
     ``loop``           ``uvloop``, ``asyncio``, or ``auto``: uvloop where it is there
-    ``access_log``     print a line for each request
+    ``access_log``     write a line for each request
+    ``access_log_file``, ``access_log_format``, ``access_log_query``
+                       where to, in which format, and whether with queries; see ``access.AccessLog``
+    ``request_id_header``
+                       the field that ``request.id`` is taken from, and answered in
     ``debug``          show tracebacks to clients
 
     Behind a proxy (see docs/proxies.md):
@@ -112,6 +122,10 @@ class ServerConfig:
     tcp_keepalive: int = 60
     loop: str = "auto"
     access_log: bool = False
+    access_log_file: str | None = None
+    access_log_format: str = ACCESS_FORMAT
+    access_log_query: bool = True
+    request_id_header: str | None = None
     debug: bool = False
     proxy_headers: str = PROXIES["proxy_headers"]
     forwarded_allow_ips: str = PROXIES["forwarded_allow_ips"]

@@ -125,6 +125,9 @@ class Service(Protocol):
     def failed(self, request: Request, error: BaseException) -> Response | Awaitable[Response]:
         """The answer to a request whose handling raised ``error``; raises nothing."""
 
+    def request_id(self, request: Request) -> str:
+        """What tells this request from all others; called once for each that is asked for its ``id``."""
+
 
 class Waiter(Protocol):
     """A future, of whatever event loop there is."""
@@ -154,6 +157,9 @@ class Host(Protocol):
 
     def discard(self, stream: object) -> None:
         """A stream of content that will not be sent: close it, if it can be closed."""
+
+    def begun(self, request: Request) -> None:
+        """A head has arrived, or a fault in the place of one; called where the connection is observed."""
 
     def finished(self, request: Request) -> None:
         """The exchange is over: its answer has been handed over, or will never be."""

@@ -126,7 +126,11 @@ class Violation(NamedTuple):
     reason: str
     """One short sentence that names the fault; it repeats nothing of the request."""
     method: str | None = None
-    """The method, if the head was well-formed and only what it says is at fault."""
+    """The method, if the head was well-formed and only what it says is at fault; as with what follows."""
+    target: bytes | None = None
+    """The request-target as received."""
+    minor: int = 1
+    """1 for HTTP/1.1 and higher minor versions, 0 for HTTP/1.0."""
 
 
 class Expects(enum.Enum):

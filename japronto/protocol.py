@@ -13,16 +13,17 @@ any request.
 from __future__ import annotations
 
 import asyncio
-import logging
 import select
 import socket
 import struct
+import time
 from collections.abc import AsyncIterable, Awaitable, Callable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from japronto.errors import DisconnectError
 from japronto.interfaces import Handover, Outcome
+from japronto.logs import complain, log
 from japronto.messages import Expects, Violation
 from japronto.pure.connection import Connection, Phase
 from japronto.pure.request import Request
@@ -32,8 +33,6 @@ from japronto.routing import not_a_response
 if TYPE_CHECKING:
     from japronto.pure.forwarded import Proxies
     from japronto.server import Worker
-
-log = logging.getLogger("japronto.error")
 
 _SLOW_HEAD: Final = Violation(408, "The request did not arrive in time.")
 _SLOW_CONTENT: Final = Violation(408, "The content did not arrive in time.")
@@ -60,8 +59,8 @@ class HTTPProtocol(asyncio.Protocol):
     """One connection of a worker; see ``interfaces.Host`` for what the connection asks of it."""
 
     __slots__ = ("_awake", "_expected", "_gone", "_half_closed", "_lane", "_pumping", "_reading", "_since",
-                 "_streamer", "_tasks", "_window", "_writable", "_written", "client", "connection",
-                 "transport", "worker")
+                 "_stopwatch", "_streamer", "_tasks", "_window", "_writable", "_written", "client",
+                 "connection", "transport", "worker")
 
     transport: asyncio.Transport
 
@@ -70,7 +69,8 @@ class HTTPProtocol(asyncio.Protocol):
         self._lane = worker.lane
         self.connection = Connection(
             worker.app, self, worker.app.limits, worker.backend.parser, worker.backend.assemble,
-            observed=worker.app.log_request is not None)
+            observed=worker.app.log_request is not None or worker.access_log is not None)
+        self._stopwatch = None if worker.access_log is None else _Stopwatch()
         self._tasks: set[asyncio.Task[None]] = set()
         self._streamer: asyncio.Task[None] | None = None
         self._writable: asyncio.Future[None] | None = None  # what the streamer waits for
@@ -116,6 +116,8 @@ class HTTPProtocol(asyncio.Protocol):
             if request is not None:
                 self.connection.adopt(request)
                 self._take_result(request, result, outcome)
+        if self._stopwatch is not None:
+            self._stopwatch.received(self.connection.expects is Expects.HEAD)
         self.connection.receive(data)
         self._pump()
 
@@ -298,6 +300,10 @@ class HTTPProtocol(asyncio.Protocol):
             except BaseException:
                 log.exception("Closing the content of a response failed")
 
+    def begun(self, request: Request) -> None:
+        if self._stopwatch is not None:
+            self._stopwatch.start(request)
+
     def finished(self, request: Request) -> None:
         # Mostly they hold the request, which must not hold them.
         callbacks, request._done_callbacks = request._done_callbacks or [], None
@@ -308,8 +314,10 @@ class HTTPProtocol(asyncio.Protocol):
                 self.worker.runner.call(callback, request)
             except KeyboardInterrupt:
                 raise
-            except BaseException:
-                log.exception("A callback of %s %s failed", request.method, request.target)
+            except BaseException as error:
+                complain("A callback of %s failed", request, error)
+        if self._stopwatch is not None and self.worker.access_log is not None:
+            self.worker.access_log.add(request, self._stopwatch.stop(request))
 
     # -- moving things on -------------------------------------------------------------------------
 
@@ -465,8 +473,7 @@ class HTTPProtocol(asyncio.Protocol):
         except KeyboardInterrupt:
             raise
         except BaseException as failure:
-            log.error("%s %s: the answer to an error could not be sent", request.method, request.target,
-                      exc_info=failure)
+            complain("%s: the answer to an error could not be sent", request, failure)
             request.connection.respond(request, request.Response(500, text="Internal Server Error"))
         finally:
             error = None  # Its traceback holds this frame.
@@ -529,13 +536,38 @@ class HTTPProtocol(asyncio.Protocol):
             raise
         except BaseException as failure:
             if not (isinstance(failure, DisconnectError) and self.transport.is_closing()):
-                log.error("%s %s: the content of the response ended early", request.method, request.target,
-                          exc_info=failure)
+                complain("%s: the content of the response ended early", request, failure)
             if connection.abort_stream():
                 self._reset()  # Only that tells the client that this was not the end.
         finally:
             error = None  # Its traceback holds this frame.
         self.wake()
+
+
+class _Stopwatch:
+    """Measures how long each request of a connection takes, from its first octet on."""
+
+    __slots__ = ("_begun", "_first", "_read")
+
+    def __init__(self) -> None:
+        self._begun: dict[Request, float] = {}
+        self._read = 0.0  # when octets came last,
+        self._first = 0.0  # and when the first of a head that is not complete
+
+    def received(self, goes_on: bool) -> None:
+        """Octets have come; ``goes_on`` is whether they belong to a head that has begun."""
+        self._read = time.perf_counter()
+        if not goes_on:
+            self._first = self._read
+
+    def start(self, request: Request) -> None:
+        """Its head is complete.  If another has begun behind it, then with the octets that came last."""
+        self._begun[request] = self._first
+        self._first = self._read
+
+    def stop(self, request: Request) -> float:
+        """The seconds since its first octet came."""
+        return time.perf_counter() - self._begun.pop(request)
 
 
 async def _awaited(answer: Awaitable[Any]) -> Any:

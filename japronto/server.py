@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import errno
 import importlib.util
-import logging
 import signal
 import socket
 import sys
@@ -23,14 +22,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from japronto import backend, systemd
+from japronto import backend, logs, systemd
+from japronto.access import AccessLog
 from japronto.admission import ACCEPTED_AT_ONCE, Admission, Gate, raise_file_limit, say_if_fewer
-from japronto.app import Application
+from japronto.app import Application, default_request_logger
 from japronto.config import MasterConfig, ServerConfig
 from japronto.errors import StartError, UsageError
 from japronto.interfaces import Lane
 from japronto.listening import Listener, close_listeners, open_listeners
 from japronto.loading import failure
+from japronto.logs import log
 from japronto.preamble import Preambles
 from japronto.protocol import HTTPProtocol
 from japronto.pure.assembler import http_date
@@ -40,8 +41,6 @@ from japronto.worker import MASTER, Master
 
 HAS_UVLOOP: Final = importlib.util.find_spec("uvloop") is not None
 """It is not made for every platform."""
-
-log = logging.getLogger("japronto.error")
 
 CANCEL_SECONDS: Final = 5
 """How long the clean-up code of cancelled handlers may take."""
@@ -84,9 +83,10 @@ class Worker:
     """What the connections of one loop share."""
 
     def __init__(self, app: Application, loop: asyncio.AbstractEventLoop,
-                 config: ServerConfig | None = None) -> None:
+                 config: ServerConfig | None = None, access_log: AccessLog | None = None) -> None:
         config = config or ServerConfig()
         self.app = app
+        self.access_log = access_log
         self.loop = loop
         self.backend = backend.active()
         self.draining = False
@@ -245,6 +245,8 @@ class Worker:
         if self._unwatch is not None:
             self._unwatch()
         await asyncio.sleep(0)
+        if self.access_log is not None:
+            self.access_log.close()
 
 
 # -- The server ------------------------------------------------------------------------------
@@ -320,10 +322,11 @@ async def start_server(app: Application, config: ServerConfig,
     loop = asyncio.get_running_loop()
     app.loop = loop
     app.debug = app.debug or config.debug
-    if config.access_log and app.log_request is None:
-        app.log_request = app.default_request_logger
+    app.request_id_header = config.request_id_header or app.request_id_header
+    access_log = None
     try:
-        worker = Worker(app, loop, config)
+        access_log = _access_log(app, config)
+        worker = Worker(app, loop, config, access_log)
         await _run_startup(app)
         try:
             server = await _listen(worker, config, listeners)
@@ -332,6 +335,8 @@ async def start_server(app: Application, config: ServerConfig,
             raise
     except BaseException:
         app.loop = None
+        if access_log is not None:
+            access_log.close()
         raise
     worker.start()
     return server
@@ -352,6 +357,15 @@ async def _listen(worker: Worker, config: ServerConfig, listeners: list[Listener
         close_listeners(listeners)
         raise
     return Server(worker, listeners, gate, config)
+
+
+def _access_log(app: Application, config: ServerConfig) -> AccessLog | None:
+    """The access log, if there is to be one; it takes the place of the line of 2017."""
+    if not config.access_log:
+        return None
+    if app.log_request is default_request_logger:
+        app.log_request = None
+    return AccessLog(config.access_log_format, config.access_log_file, config.access_log_query)
 
 
 async def _run_startup(app: Application) -> None:
@@ -440,7 +454,8 @@ async def _work(app: Application, config: ServerConfig, bounds: MasterConfig,
     server = await _started(app, config, loop, master.listeners(config))
     with _signals(loop, ending.signal, (signal.SIGTERM,)):
         master.attend(server, f"backend {server.worker.backend}, loop {_name_of(loop)}", bounds, {
-            "retire": ending.retire, "drain": lambda: ending.drain(server.worker), "stop": ending.force})
+            "retire": ending.retire, "drain": lambda: ending.drain(server.worker), "stop": ending.force,
+            "reopen": logs.reopen})
         try:
             await ending.begun.wait()
         finally:
@@ -533,23 +548,28 @@ async def _interrupted(task: asyncio.Task[Any], event: asyncio.Event) -> bool:
 
 
 class _signals(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as what it does
-    """While this is entered, SIGTERM and SIGINT call a function, where signals can be taken at all."""
+    """While this is entered, SIGTERM and SIGINT call a function, and SIGUSR1 opens logs anew, where signals
+    can be taken at all; a SIGUSR1 that the program takes itself is left to it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, function: Callable[[], None],
+    def __init__(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], None],
                  numbers: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> None:
         self._loop = loop
-        self._function = function
-        self._numbers = numbers
+        self._functions = dict.fromkeys(numbers, stop)
+        if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):
+            self._functions[signal.SIGUSR1] = logs.reopen
 
     def __enter__(self) -> None:
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not the main thread
-            for number in self._numbers:
-                self._loop.add_signal_handler(number, self._function)
+            for number, function in self._functions.items():
+                self._loop.add_signal_handler(number, function)
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            for number in self._numbers:
+            for number in self._functions:
                 self._loop.remove_signal_handler(number)
+            if signal.SIGUSR1 in self._functions:
+                # It would end the program, which has next to nothing left to write.
+                signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from japronto import systemd
+from japronto import logs, systemd
 from japronto.config import WORKERS_MAX, MasterConfig, ServerConfig
 from japronto.crew import Crew, Member, State
 from japronto.errors import StartError, UsageError
@@ -425,6 +425,7 @@ class _Supervisor:
         elif number is signal.SIGTTOU:
             self._scale(max(self._crew.wanted - 1, 1))
         elif number is signal.SIGUSR1:
+            logs.reopen()
             for worker in self._workers.values():
                 worker.tell("reopen")
 

@@ -818,7 +818,7 @@ def test_an_error_handler_that_fails(app: Application, errors: list[logging.LogR
     response = failed(app, error)
     assert (response.code, response.body) == (500, b"Internal Server Error")
     record, = errors
-    assert record.getMessage() == "GET /: an error handler failed"
+    assert record.getMessage() == "GET / from 192.0.2.7: an error handler failed"
     assert record.exc_info is not None
     assert record.exc_info[1] is not None
     assert record.exc_info[1].__context__ is error
@@ -837,7 +837,7 @@ def test_an_async_error_handler_that_fails(app: Application, errors: list[loggin
     for error in (KeyError(), IndexError()):
         response = failed(app, error)
         assert (response.code, response.body) == (500, b"Internal Server Error")
-    assert [record.getMessage() for record in errors] == ["GET /: an error handler failed"] * 2
+    assert [record.getMessage() for record in errors] == ["GET / from 192.0.2.7: an error handler failed"] * 2
     assert errors[1].exc_info is not None
     assert str(errors[1].exc_info[1]) == (
         f"the error handler {__name__}.{forgets.__qualname__} must return a Response, not None")
@@ -969,7 +969,7 @@ def test_an_unexpected_error(app: Application, errors: list[logging.LogRecord], 
     assert (response.code, response.body) == (500, b"Internal Server Error")
     record, = errors
     assert (record.name, record.levelno) == ("japronto.error", logging.ERROR)
-    assert record.getMessage() == "GET /x?y failed"
+    assert record.getMessage() == "GET /x from 192.0.2.7 failed"
     assert record.exc_info is not None
     assert record.exc_info[1] is error
 

@@ -636,7 +636,7 @@ def test_the_access_log_is_written_line_by_line(directory: Path) -> None:
     with serving(directory, "hello:app", "--port", "0", "--access-log") as server:
         ask(server.port)
         line = (directory / "stderr").read_text().removeprefix(server.line)
-    assert line == "127.0.0.1 GET /\n"
+    assert re.fullmatch(r'127\.0\.0\.1 - - \[.*\] "GET / HTTP/1\.1" 200 10 "-" "-" \d+\.\d{6}\n', line)
 
 
 def test_no_access_log(directory: Path) -> None:

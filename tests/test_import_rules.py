@@ -33,8 +33,8 @@ RING = {"japronto.protocol", "japronto.server", "japronto.supervisor", "japronto
         # The same ring: how a coroutine handler is driven, the client without a socket, and a
         # program like a user's own, whose handlers may sleep.
         "japronto.tasks", "japronto.testing", "japronto.demo",
-        # And how a connection begins that a proxy hands on.
-        "japronto.preamble"}
+        # And how a connection begins that a proxy hands on; and what asks whether a pipe takes a line.
+        "japronto.preamble", "japronto.logs"}
 
 
 def modules() -> dict[str, Path]:

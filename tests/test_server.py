@@ -399,7 +399,7 @@ def test_no_handler_ends_the_program(run: Run, caplog: pytest.LogCaptureFixture,
             cancelled = isinstance(ending, (asyncio.CancelledError, GeneratorExit))
             assert answer.startswith("HTTP/1.1 503 " if cancelled else "HTTP/1.1 500 ")
             assert await content(server) == "hello"
-        assert caplog.messages == ([] if cancelled else [f"GET /{kind} failed"])
+        assert caplog.messages == ([] if cancelled else [f"GET /{kind} from 127.0.0.1 failed"])
         assert [record.exc_info and record.exc_info[1] for record in caplog.records] == (
             [] if cancelled else [ending])
     run(main())
@@ -417,7 +417,7 @@ def test_no_done_callback_ends_the_program(run: Run, caplog: pytest.LogCaptureFi
         async with await app.start_server(port=0) as server:
             assert [await content(server, "/fails"), await content(server)] == ["fails", "hello"]
     run(main())
-    assert caplog.messages == ["A callback of GET /fails failed"]
+    assert caplog.messages == ["A callback of GET /fails from 127.0.0.1 failed"]
 
 
 def test_done_callbacks_do_not_outlive_the_request(run: Run) -> None:
@@ -1123,7 +1123,7 @@ def test_an_answer_that_fails_when_it_is_looked_at(run: Run, caplog: pytest.LogC
         async with await app.start_server(port=0) as server:
             assert (await pipelined(server, f"/{kind}")).startswith("HTTP/1.1 500 ")
     run(main())
-    assert caplog.messages == [f"GET /{kind} failed"]
+    assert caplog.messages == [f"GET /{kind} from 127.0.0.1 failed"]
 
 
 # -- What is served -----------------------------------------------------------------------------
@@ -1148,9 +1148,13 @@ def test_another_protocol(run: Run) -> None:
     run(main())
 
 
-def test_access_log(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("log_request", [None, True])
+def test_access_log(run: Run, capfd: pytest.CaptureFixture[str], log_request: bool | None) -> None:
+    """It takes the place of the line of 2017."""
     async def main() -> None:
-        async with await greeter().start_server(port=0, access_log=True) as server:
+        app = greeter(log_request=log_request)
+        async with await app.start_server(port=0, access_log=True,
+                                          access_log_format="%(h)s %(m)s %(U)s %(s)s") as server:
             await ask(server, "/?query")
             await ask(server, "/%C3%A9%0A")
             await ask(server, "/nowhere")
@@ -1158,18 +1162,19 @@ def test_access_log(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
         async with await greeter().start_server(port=0) as server:
             await ask(server)
     run(main())
-    assert capsys.readouterr() == ("127.0.0.1 GET /\n127.0.0.1 GET /nowhere\n", "")
+    assert capfd.readouterr() == (
+        "127.0.0.1 GET / 200\n127.0.0.1 - - 400\n127.0.0.1 GET /nowhere 404\n127.0.0.1 - - 400\n", "")
 
 
-def test_an_access_log_of_the_programs_own(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_function_of_2017_beside_the_access_log(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
         logged: list[str] = []
         app = greeter(log_request=lambda request: logged.append(request.path))
-        async with await app.start_server(port=0, access_log=True) as server:
+        async with await app.start_server(port=0, access_log=True, access_log_format="%(s)s") as server:
             await ask(server)
         assert logged == ["/"]
     run(main())
-    assert capsys.readouterr() == ("", "")
+    assert capfd.readouterr() == ("200\n", "")
 
 
 @pytest.mark.parametrize(("of_the_program", "given", "shown"),

@@ -102,13 +102,13 @@ class Connection:
     ``host``      whoever moves the octets
     ``parser``    makes the parser
     ``assemble``  makes octets of answers
-    ``observed``  whether the host wants to hear of each exchange that is over
+    ``observed``  whether the host wants to hear of each exchange that begins, and that is over
     """
 
     __slots__ = ("_assemble", "_closing", "_discarded", "_draining", "_ignores_events", "_observed",
-                 "_parser", "_ready_bytes", "_receiving", "_running", "_sent", "_spared", "_unread",
+                 "_parser", "_ready_bytes", "_receiving", "_running", "_spared", "_unread",
                  "_unsafe", "_waiting", "blocked", "eof", "heads", "host", "limits", "phase", "queue",
-                 "received", "service", "streaming", "upgrade")
+                 "received", "sent", "service", "streaming", "upgrade")
 
     def __init__(self, service: Service, host: Host, limits: Limits, parser: ParserFactory,
                  assemble: Assemble, *, observed: bool = False) -> None:
@@ -128,6 +128,8 @@ class Connection:
         """Heads so far; tells the host that a new one has begun."""
         self.received = 0
         """Octets of content so far; tells the host that content makes progress."""
+        self.sent = 0
+        """Octets of content of the last stream that have left."""
         self.eof = False
         """Whether the client sends nothing more."""
         self._observed = observed
@@ -139,7 +141,6 @@ class Connection:
         self._receiving: Request | None = None  # whose content the parser is in
         self._unread = 0  # octets of its content that were thrown away
         self._ready_bytes = 0  # content of answers that are READY
-        self._sent = 0  # octets of content of the stream that have left
         self._discarded = 0  # octets thrown away after the end
         self._ignores_events = False  # those that the parser has given already, behind content given up
         self._draining = False
@@ -235,6 +236,8 @@ class Connection:
         request = self.service.request_type(head, destination, self, _QUEUED)
         self.queue.append(request)
         self._waiting.append(request)
+        if self._observed:
+            self.host.begun(request)
         if head.framing is not PERSISTENT:
             request.persistent = head.framing.persistent
             self.received += len(head.content or b"")
@@ -285,8 +288,10 @@ class Connection:
         if request is None:
             # Whatever it was; only that an answer to HEAD has no content must be known.
             head = RequestHead(violation.method or "GET", b"*", "*", None, 1, b"\n", Framing(None, False))
-            request = self.service.request_type(head, _REFUSED, self, _QUEUED)
+            request = self.service.request_type(head, REFUSED, self, _QUEUED)
             self.queue.append(request)
+            if self._observed:
+                self.host.begun(request)
         self._say_close(request)
         request.content.failure = violation.reason
         if request.stage is _QUEUED or request.stage is _RUNNING:
@@ -295,7 +300,7 @@ class Connection:
             # nothing will be, that would have to wait for it.
             if request.stage is _RUNNING:
                 self._running -= 1
-            elif request.destination is not _REFUSED:
+            elif request.destination is not REFUSED:
                 self._waiting.remove(request)
             request.refusal = violation
             request.response = request.Response(violation.status, text=violation.reason)
@@ -435,7 +440,7 @@ class Connection:
             self._ready_bytes -= len(response.body)
             self._move(last, Stage.STREAMING)
             self.streaming = last
-            self._sent = 0
+            self.sent = 0
         for request in batch:
             self.queue.popleft()
             self._ready_bytes -= len(request.response._body)  # type: ignore[union-attr]
@@ -465,8 +470,8 @@ class Connection:
         if not data:
             return b""
         framing = plan(request, request.response)  # type: ignore[arg-type]
-        self._sent += len(data)
-        if framing.length is not None and self._sent > framing.length:
+        self.sent += len(data)
+        if framing.length is not None and self.sent > framing.length:
             raise ResponseError(f"the content is longer than the {framing.length} octets declared")
         return encode_chunk(data) if framing.chunked else data
 
@@ -478,8 +483,8 @@ class Connection:
         request = self.streaming
         assert request is not None
         framing = plan(request, request.response)  # type: ignore[arg-type]
-        if framing.length is not None and self._sent < framing.length:
-            raise ResponseError(f"the content ends after {self._sent} of {framing.length} octets")
+        if framing.length is not None and self.sent < framing.length:
+            raise ResponseError(f"the content ends after {self.sent} of {framing.length} octets")
         self._end_exchange(request)
         return LAST_CHUNK if framing.chunked else b""
 
@@ -605,7 +610,6 @@ class Connection:
         queue, self.queue = self.queue, deque()
         self._waiting.clear()
         self._receiving = None
-        self.streaming = None
         for request in queue:
             request.is_disconnected = True
             if request._content is not None:
@@ -616,6 +620,7 @@ class Connection:
             self._move(request, Stage.DONE)
             if self._observed or request._done_callbacks is not None:
                 self.host.finished(request)
+        self.streaming = None
 
 
 def _content_max(service: Service) -> ContentMax:
@@ -641,5 +646,5 @@ def _never_called(request: Request) -> Response:
     raise AssertionError("a refusal has no handler")
 
 
-_REFUSED = Target(_never_called, None, None, False, 0)
+REFUSED = Target(_never_called, None, None, False, 0)
 """Whom a request is for that is none, but a fault on the wire."""

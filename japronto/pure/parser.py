@@ -166,7 +166,7 @@ class Parser:
         framing = frame(head, seen)
         if isinstance(framing, Violation):
             events.pop()
-            self._violate(events, framing._replace(method=head.method))
+            self._violate(events, _named(framing, head))
             return at
         head.framing = framing
         self._persistent = framing.persistent
@@ -180,7 +180,7 @@ class Parser:
         content_max = self._content_max(head) if self._content_max else self._limits.content_bytes
         if length > content_max:
             events.pop()
-            self._violate(events, TOO_LARGE._replace(method=head.method))
+            self._violate(events, _named(TOO_LARGE, head))
             return at
         if length == CHUNKED:
             head.complete = False
@@ -216,3 +216,8 @@ class Parser:
                 events.append(EndOfMessage())
                 self._next_message()
         return at + len(data)
+
+
+def _named(violation: Violation, head: RequestHead) -> Violation:
+    """With the request line that it is about."""
+    return violation._replace(method=head.method, target=head.target, minor=head.minor)

@@ -189,9 +189,9 @@ class Request:
     """
 
     __slots__ = ("__weakref__", "_content", "_cookies", "_done_callbacks", "_extra", "_form", "_headers",
-                 "_json", "_origin", "_query", "_trailers", "boundary", "common", "connection", "destination",
-                 "head", "is_disconnected", "persistent", "refusal", "response", "stage", "streams",
-                 "wants_continue")
+                 "_id", "_json", "_origin", "_query", "_trailers", "boundary", "common", "connection",
+                 "destination", "head", "is_disconnected", "persistent", "refusal", "response", "stage",
+                 "streams", "wants_continue")
 
     Response = Response
     parse_multipart: Callable[[bytes, str], tuple[MultiDict[str], MultiDict[Any]]] | None = None
@@ -229,6 +229,7 @@ class Request:
         self._json: tuple[Any] | None = None
         self._extra: dict[str, Any] | None = None
         self._done_callbacks: list[Callable[[Any], object]] | None = None
+        self._id: str | None = None
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target}>"
@@ -342,6 +343,13 @@ class Request:
     def app(self) -> Any:
         """The application."""
         return self.connection.service
+
+    @property
+    def id(self) -> str:
+        """What tells this request from all others, in the logs say; made when it is first asked for."""
+        if self._id is None:
+            self._id = self.connection.service.request_id(self)
+        return self._id
 
     @property
     def transport(self) -> Any:

@@ -81,7 +81,8 @@ class Host:
         self.transport = Scene(Waiter)
         self.connection = Connection(application(limits), self, limits, backend.parser, backend.assemble,
                                      observed=True)
-        self.begun: list[Request] = []
+        self.started: list[Request] = []
+        self.announced: list[Request] = []
         self.over: list[Request] = []
         self.was_reset = False
         """Whether the server had to reset the connection."""
@@ -158,6 +159,9 @@ class Host:
         if hasattr(stream, "close"):
             stream.close()
 
+    def begun(self, request: Request) -> None:
+        self.announced.append(request)
+
     def finished(self, request: Request) -> None:
         self.over.append(request)
 
@@ -195,7 +199,7 @@ class Host:
 
     def _start(self, request: Request) -> None:
         """Start a handler."""
-        self.begun.append(request)
+        self.started.append(request)
         try:
             answer = request.destination.handler(request)
         except Exception as error:

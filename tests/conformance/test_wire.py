@@ -54,7 +54,7 @@ def play(case: Case, backend: Backend, places: Sequence[int] = ()) -> Played:
         states.append(host.state)
     notes = list(host.transport.notes) if case.notes else []
     host.close()
-    assert set(host.begun) <= set(host.over), "a request has begun and is never over"
+    assert set(host.started) <= set(host.announced) == set(host.over), "a request has begun and is never over"
     assert len(set(host.over)) == len(host.over), "a request is over twice"
     assert all(request.stage is Stage.DONE for request in host.over)
     assert host.take_what_left() == b"", "octets for a client that has gone"

@@ -101,6 +101,7 @@ class Host:
             Service(target, request_type), self, limits, backend.parser, backend.assemble, observed=True)
         self.start = start
         self.sent = b""
+        self.announced: list[Request] = []
         self.over: list[Request] = []
         self.discarded: list[object] = []
         self.awake = False
@@ -116,7 +117,12 @@ class Host:
     def discard(self, stream: object) -> None:
         self.discarded.append(stream)
 
+    def begun(self, request: Request) -> None:
+        assert request not in self.announced, "a request begins twice"
+        self.announced.append(request)
+
     def finished(self, request: Request) -> None:
+        assert request in self.announced, "a request is over that has not begun"
         assert request not in self.over, "a request is over twice"
         assert request.stage is Stage.DONE
         self.over.append(request)

@@ -37,8 +37,8 @@
 #define JP_HEAD_SLOTS(X) X(complete) X(content) X(framing) X(method) X(minor) X(path) X(query) X(route) \
     X(section) X(target)
 #define JP_TARGET_SLOTS(X) X(content_bytes) X(handler) X(match) X(route) X(stream)
-#define JP_REQUEST_SLOTS(X) X(_content) X(_cookies) X(_done_callbacks) X(_extra) X(_form) X(_headers) X(_json) \
-    X(_origin) X(_query) X(_trailers) X(boundary) X(common) X(connection) X(destination) X(head) X(is_disconnected) X(persistent) X(refusal) \
+#define JP_REQUEST_SLOTS(X) X(_content) X(_cookies) X(_done_callbacks) X(_extra) X(_form) X(_headers) X(_id) \
+    X(_json) X(_origin) X(_query) X(_trailers) X(boundary) X(common) X(connection) X(destination) X(head) X(is_disconnected) X(persistent) X(refusal) \
     X(response) X(stage) X(streams) X(wants_continue)
 #define JP_RESPONSE_SLOTS(X) X(_body) X(_code) X(_content_type) X(_cookies) X(_headers) X(_stream) X(_upgrade)
 #define JP_HEADERS_SLOTS(X) X(lines)

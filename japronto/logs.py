@@ -1,0 +1,289 @@
+"""Where the logs go, and that writing them harms nothing.
+
+Two loggers of the standard library: ``japronto.access`` (see access.py), and ``japronto.error`` for what goes
+wrong.  Programs may give both what handlers they like.  The handler here is for those that do not:
+
+* A line is one write to a file that is open for appending, so that several processes may share it.
+* What cannot be written, say on a full disk, is lost; no request fails for it.  It is said once, and the
+  number of lost lines when writing works again.
+* A pipe or terminal whose reader is behind holds up the server for ``PATIENCE_SECONDS``, and for a tenth of
+  the time after that; lines are lost when this is used up.
+* ``reopen`` opens files anew, for those that another program has renamed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import select
+import stat
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
+
+from japronto.errors import StartError, UsageError
+
+if TYPE_CHECKING:
+    from japronto.pure.request import Request
+
+log = logging.getLogger("japronto.error")
+
+PATIENCE_SECONDS: Final = 1
+"""How long a reader that is behind may hold up the server."""
+
+
+
+# -- Where lines go --------------------------------------------------------------------------
+
+class Output(logging.Handler):
+    """Writes each record as a line to a file.
+
+    ``path``      of the file; ``-`` is the standard stream
+    ``standard``  that stream, as the interpreter found it: ``sys.__stdout__``, say
+    ``tell``      called with a sentence when writing fails for the first time, and when it works again
+
+    Raises OSError when the file cannot be opened.
+    """
+
+    def __init__(self, path: str, standard: TextIO | None,
+                 tell: Callable[[str], object] | None = None) -> None:
+        super().__init__()
+        self._path = path
+        self._standard = standard
+        self._tell = tell
+        self._lost = 0  # lines, since the last that was written
+        self._torn = False  # whether the last one has only begun
+        self._patience: float = PATIENCE_SECONDS  # what was left of it,
+        self._waited = time.monotonic()  # and when
+        self._file = self._opened()
+        self._waits = not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
+        _outputs.add(self)
+
+    def _opened(self) -> FileIO:
+        if self._path != "-":
+            return FileIO(self._path, "ab", opener=_open_at_once)
+        if self._standard is None:  # It was closed; its descriptor may be anything by now.
+            return FileIO(os.devnull, "wb")
+        return FileIO(os.dup(self._standard.fileno()), "wb")
+
+    def reopen(self) -> None:
+        """Go on in a new file, where the old one was renamed; raises OSError, and stays with the old one."""
+        if self._path == "-":
+            return
+        file = self._opened()
+        self.acquire()
+        old, self._file = self._file, file
+        self.release()
+        old.close()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
+        except Exception:
+            self.handleError(record)  # A mistake in a call of the logger; the standard library shows it.
+            return
+        try:
+            self._write(b"\n" + line if self._torn else line)
+        except (OSError, ValueError) as error:  # ValueError: somebody has closed it
+            self._lost += 1
+            if self._lost == 1:
+                self._say(f"cannot be written, lines are lost: {getattr(error, 'strerror', None) or error}")
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self._say(f"is written again; {lost} line{'s' * (lost > 1)} were lost")
+
+    def _say(self, what: str) -> None:
+        if self._tell is not None:
+            self._tell(f"The log {'on standard output' if self._path == '-' else self._path} {what}")
+
+    def _write(self, data: bytes) -> None:
+        """In one write as a rule; more when a pipe or a disk takes no more at once."""
+        left = memoryview(data)
+        while left:
+            if self._waits:
+                self._wait()
+            # A pipe that takes anything takes that much.
+            written = self._file.write(left[:select.PIPE_BUF] if self._waits else left)
+            left = left[written or 0:]
+            self._torn = bool(left)
+
+    def _wait(self) -> None:
+        """Until a pipe or a terminal takes something; raises TimeoutError when it does not soon."""
+        poll = select.poll()
+        poll.register(self._file.fileno(), select.POLLOUT)
+        if poll.poll(0):
+            return
+        begun = time.monotonic()
+        self._patience = min(self._patience + (begun - self._waited) / 10, PATIENCE_SECONDS)
+        ready = poll.poll(self._patience * 1000)
+        self._waited = time.monotonic()
+        self._patience = max(0, self._patience - (self._waited - begun))
+        if not ready:
+            raise TimeoutError(0, "nobody reads it")
+
+    def close(self) -> None:
+        _outputs.discard(self)
+        self._file.close()
+        super().close()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; for a named pipe that nobody reads, that would be waiting."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
+
+
+_outputs: weakref.WeakSet[Output] = weakref.WeakSet()
+
+
+def reopen() -> None:
+    """Open all files of logs anew, those of the standard library's handlers too.  Raises nothing."""
+    for handler in (*_outputs, *_file_handlers()):
+        try:
+            if isinstance(handler, Output):
+                handler.reopen()
+            elif isinstance(handler, logging.FileHandler):
+                _reopen_standard(handler)
+        except OSError as error:
+            log.error("A log cannot be opened anew, and goes on in its old file: %s", error)
+
+
+def _file_handlers() -> Iterator[logging.FileHandler]:
+    """Those that any logger has; one that truncates is left alone."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    found = {handler for logger in loggers if isinstance(logger, logging.Logger)
+             for handler in logger.handlers}
+    return (handler for handler in found if isinstance(handler, logging.FileHandler) and "a" in handler.mode)
+
+
+def _reopen_standard(handler: logging.FileHandler) -> None:
+    """As ``logging.handlers.WatchedFileHandler`` does it by itself."""
+    handler.acquire()
+    try:
+        old, handler.stream = handler.stream, handler._open()
+        if old is not None:
+            old.close()
+    finally:
+        handler.release()
+
+
+def opened(what: str, path: str, standard: TextIO | None,
+           tell: Callable[[str], object] | None = None) -> Output:
+    """An output; raises StartError when it cannot be opened."""
+    try:
+        return Output(path, standard, tell)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StartError(f"cannot write the {what} to {path}: {reason}; choose another path") from error
+
+
+@functools.lru_cache(maxsize=16)
+def _utc(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def rfc3339(seconds: float) -> str:
+    """A moment in UTC with microseconds (RFC 3339 s.5.6)."""
+    microseconds = round(seconds * 1e6)
+    return f"{_utc(microseconds // 1_000_000)}.{microseconds % 1_000_000:06}Z"
+
+
+# -- The error log ---------------------------------------------------------------------------
+
+def complain(message: str, request: Request, error: BaseException) -> None:
+    """Log what went wrong with a request; ``%s`` in the message becomes the request and its client.
+
+    Neither fields nor the query are shown, which may hold secrets.
+    """
+    path, remote = request.target.partition("?")[0], request.remote_addr
+    text = f"{request.method} {path}"
+    if remote is not None:
+        text += f" from {remote}"
+    if request._id is not None or request.app.request_id_header is not None:  # It may be found elsewhere.
+        text += f" (id {request.id})"
+    log.error(message, text, exc_info=error, stacklevel=2, extra={
+        "request": {"method": request.method, "path": path, "remote": remote, "request_id": request.id}})
+
+
+class TextFormatter(logging.Formatter):
+    """Time, process, level and message on a line; a traceback behind it."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s [%(process)d] %(levelname)s %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        return rfc3339(record.created)
+
+
+class JSONFormatter(logging.Formatter):
+    """One object a line; a traceback is a string in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        values: dict[str, Any] = {
+            "time": rfc3339(record.created), "level": record.levelname.lower(), "logger": record.name,
+            "pid": record.process, "message": record.getMessage(), **getattr(record, "request", {})}
+        if record.exc_info and record.exc_info[0] is not None:
+            values["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(values, default=str)
+
+
+FORMATTERS: Final[dict[str, Callable[[], logging.Formatter]]] = {
+    "plain": logging.Formatter, "text": TextFormatter, "json": JSONFormatter}
+
+
+class ErrorLog(NamedTuple):
+    """What of the error log is to be other than it is by default; ``None`` is as it is.
+
+    ``level``   one of ``config.LOG_LEVELS``; ``warning`` by default
+    ``format``  one of ``config.LOG_FORMATS``; by default ``text`` in a file, and ``plain`` on stderr
+    ``path``    a file; by default, and with ``-``, stderr
+    ``config``  a file for ``logging.config``, in place of all this: JSON, TOML or INI
+    """
+
+    level: str | None = None
+    format: str | None = None
+    path: str | None = None
+    config: str | None = None
+
+    def set_up(self) -> None:
+        """Raises UsageError or StartError where it will not do."""
+        if self.config is not None:
+            _configure(self.config)
+        elif any(self):
+            output = opened("error log", self.path or "-", sys.__stderr__)
+            in_file = self.path not in (None, "-")
+            output.setFormatter(FORMATTERS[self.format or ("text" if in_file else "plain")]())
+            for logger in (log, logging.getLogger("asyncio")):
+                logger.addHandler(output)
+                logger.setLevel((self.level or "warning").upper())
+                logger.propagate = False
+
+
+def _configure(path: str) -> None:
+    """Set logging up as a file says; loggers that it does not name stay as they are."""
+    import logging.config  # noqa: PLC0415 - seldom asked for
+    import tomllib  # noqa: PLC0415
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        if path.endswith((".json", ".toml")):
+            values = json.loads(text) if path.endswith(".json") else tomllib.loads(text)
+            logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, **values})
+        else:
+            logging.config.fileConfig(path, disable_existing_loggers=False, encoding="utf-8")
+    except Exception as error:  # Whatever classes and functions the file names may raise anything.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else _causes(error)
+        raise UsageError(f"the logging configuration {path} cannot be used: {reason}; "
+                         "mend it, or choose another file") from error
+
+
+def _causes(error: BaseException) -> str:
+    """What an exception says, with what has caused it; the standard library tells that there."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if error.__cause__ is None else f"{said}: {_causes(error.__cause__)}"
