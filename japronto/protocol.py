@@ -116,6 +116,12 @@ class HTTPProtocol(asyncio.Protocol):
             if request is not None:
                 self.connection.adopt(request)
                 self._take_result(request, result, outcome)
+        elif self.connection.late is not None:
+            # A handler runs the loop further, and its answer comes first.
+            self.connection.late += data
+            if self._reading:
+                self._switch_reading()
+            return
         if self._stopwatch is not None:
             self._stopwatch.received(self.connection.expects is Expects.HEAD)
         self.connection.receive(data)

@@ -89,6 +89,9 @@ class Worker:
         self.access_log = access_log
         self.loop = loop
         self.backend = backend.active()
+        if not issubclass(app.request_type, self.backend.request):
+            raise UsageError(f"the application was made for another backend than {self.backend.name}, which "
+                             f"is to serve it; do not change {backend.VARIABLE} in between")
         self.draining = False
         self.retiring = False
         self.heads_gone = 0

@@ -11,8 +11,10 @@ import copy
 import gc
 import importlib.util
 import pickle
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from http import HTTPStatus
 from http.cookies import SimpleCookie
@@ -27,7 +29,7 @@ from hypothesis import strategies as st
 from japronto import backend
 from japronto.accel import _lane
 from japronto.app import Application
-from japronto.errors import BadRequest
+from japronto.errors import BadRequest, UsageError
 from japronto.interfaces import Outcome, Target
 from japronto.limits import Limits
 from japronto.messages import RequestHead
@@ -38,6 +40,7 @@ from japronto.pure.response import Response as PureResponse
 from japronto.server import Worker
 from japronto.testing import Client
 
+DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 HOST = "Host: a\r\n"
 BROWSER = (
     "Host: www.example.com:8080\r\nConnection: keep-alive\r\nCache-Control: max-age=0\r\n"
@@ -67,6 +70,7 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.1", 1)})
         self.written: list[bytes] = []
+        self.reading = True
 
     def write(self, data: Any) -> None:
         self.written.append(data)
@@ -76,6 +80,18 @@ class Transport(asyncio.Transport):
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """There are none here."""
+
+    def write_eof(self) -> None:
+        """Nobody hears of it."""
+
+    def close(self) -> None:
+        """It stays open."""
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
     def is_closing(self) -> bool:
         return False
@@ -258,6 +274,7 @@ def test_common_requests_never_get_to_the_general_path(lane: Lane, monkeypatch: 
         calls.append(request.connection.queue.copy())
         return handler(request)
 
+    monkeypatch.setattr(lane.worker, "date", lambda: DATE)
     lane.app.add_route(pattern, handle, stream=name.startswith("a stream route"))
     for method in ("receive", "adopt", "next_request", "respond", "data_to_send"):
         monkeypatch.setattr(Connection, method, lambda *arguments, method=method: pytest.fail(method))
@@ -265,7 +282,7 @@ def test_common_requests_never_get_to_the_general_path(lane: Lane, monkeypatch: 
     [alone] = lane.transport.written
     assert alone.endswith(b"\r\n\r\n" + body)
     lane.protocol.data_received(octets * 100)
-    assert lane.transport.written[1] == alone * 100 if b"{" not in octets else True
+    assert lane.transport.written[1] == alone * 100
     assert len(calls) == 101
     assert not any(calls)
     assert lane.connection.heads == 101
@@ -813,6 +830,243 @@ def test_an_error_of_a_handler_is_answered(lane: Lane) -> None:
     lane.loop.run_until_complete(asyncio.sleep(0))
     written = b"".join(lane.transport.written)
     assert [part[:3] for part in written.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400", b"200"]
+
+
+# -- What handlers do to what serves them ---------------------------------------------------------
+
+def statuses(lane: Lane) -> list[bytes]:
+    return [part[:3] for part in b"".join(lane.transport.written).split(b"HTTP/1.1 ")[1:]]
+
+
+@pytest.mark.parametrize("names", [("_lane",), ("connection",), ("_lane", "connection"), ("transport",)])
+def test_a_handler_may_take_away_what_serves_it(app: Application, loop: asyncio.AbstractEventLoop,
+                                                names: tuple[str, ...]) -> None:
+    """From its protocol, and there may be no other who holds it."""
+    def takes(request: Any) -> Any:
+        for name in names:
+            delattr(request.connection.host, name)
+        worker.lane = worker._unwatch = None  # type: ignore[assignment]
+        app._watchers.clear()
+        return plain(request)
+
+    app.add_route("/", takes)
+    worker = Worker(app, loop)
+    protocol: Any = worker.protocol()
+    transport = Transport()
+    protocol.connection_made(transport)
+    with suppress(AttributeError):
+        protocol.data_received(octets_of("GET /"))
+    assert b"".join(transport.written).count(b"\r\n\r\nplain") == ("transport" not in names)
+
+
+def test_a_handler_may_drain_its_connection(lane: Lane) -> None:
+    def drains(request: Any) -> Any:
+        request.connection.drain()
+        return plain(request)
+
+    lane.app.add_route("/", drains)
+    lane.protocol.data_received(octets_of("GET /"))
+    [written] = lane.transport.written
+    assert b"\r\nConnection: close\r\n" in written
+    assert written.endswith(b"\r\n\r\nplain")
+    assert lane.connection.phase is Phase.LINGERING
+
+
+def test_the_client_may_end_while_a_handler_runs(lane: Lane) -> None:
+    """As it may where a handler runs the loop further: what it has sent is answered first."""
+    def ends(request: Any) -> Any:
+        if request.query:
+            lane.protocol.eof_received()
+        return plain(request)
+
+    lane.app.add_route("/", ends)
+    lane.protocol.data_received(octets_of("GET /") + octets_of("GET /?a") + octets_of("GET /"))
+    assert statuses(lane) == [b"200"] * 3
+    assert lane.connection.phase is Phase.CLOSED
+
+
+@pytest.mark.parametrize("behind", [b"", octets_of("GET /plain"), octets_of("GET /plain")[:9]])
+def test_what_comes_while_a_handler_runs_is_answered_behind_it(lane: Lane, behind: bytes) -> None:
+    """And nothing more is read meanwhile."""
+    def receives(request: Any) -> Any:
+        if request.query:
+            for octet in coming:
+                lane.protocol.data_received(bytes((octet,)))
+            reading.append(lane.transport.reading)
+        return request.Response(404, text="first")
+
+    reading: list[bool] = []
+    received = octets_of("GET /?a") + behind
+    coming = (octets_of("GET /plain") * 2)[len(behind) % len(octets_of("GET /plain")):]
+    lane.app.add_route("/", receives)
+    lane.app.add_route("/plain", plain)
+    lane.protocol.data_received(octets_of("GET /plain") + received)
+    assert statuses(lane) == [b"200", b"404", *[b"200"] * (2 + (len(behind) > 9))]
+    assert (reading, lane.transport.reading) == ([False], True)
+    lane.protocol.data_received(octets_of("GET /plain"))
+    assert statuses(lane)[-1] == b"200"
+
+
+def test_no_more_than_pipelined_requests_are_answered_at_once(lane: Lane) -> None:
+    lane.app.limits = lane.connection.limits = Limits(pipelined_requests=3)
+    lane.app.add_route("/", plain)
+    output, rest, *_ = lane.serve(octets_of("GET /") * 5)
+    assert (output.count(b"\r\n\r\nplain"), rest) == (3, octets_of("GET /") * 2)
+
+
+def test_the_class_of_a_request_is_that_of_the_application(lane: Lane) -> None:
+    """Whatever an earlier handler has made of the object."""
+    def changes(request: Any) -> Any:
+        request.__class__ = type("Mine", (type(request),), {})
+        return plain(request)
+
+    lane.app.add_route("/changes", changes)
+    lane.app.add_route("/", lambda request: request.Response(text=type(request).__name__))
+    assert lane.serve(octets_of("GET /changes") + octets_of("GET /")).endswith(b"\r\n\r\nRequest")
+
+
+def test_what_a_handler_puts_among_the_values_of_placeholders_is_let_go_of(lane: Lane) -> None:
+    def puts(request: Any) -> Any:
+        held = {1}
+        held_weakly.append(weakref.ref(held))
+        request.match_dict["more"] = held
+        return plain(request)
+
+    held_weakly: list[Any] = []
+    lane.app.add_route("/{a}", puts)
+    lane.serve(octets_of("GET /b"))
+    assert held_weakly[0]() is None
+
+
+def test_a_target_without_a_handler_is_an_error(lane: Lane) -> None:
+    lane.app.add_route("/", plain)
+    lane.app.add_route("/deletes", lambda request: delattr(request.destination, "handler"))
+    lane.protocol.data_received(octets_of("GET /deletes") * 2 + octets_of("GET /"))
+    assert statuses(lane) == [b"500", b"500", b"200"]
+
+
+@pytest.mark.parametrize(("response", "common"), [
+    ({"text": "a"}, True), ({"text": "a", "headers": {"A": "b"}}, False),
+    ({"text": "a", "code": 404}, False)])
+def test_a_request_that_is_kept_knows_whether_its_answer_was_common(lane: Lane, response: Any,
+                                                                   common: bool) -> None:
+    def keeps(request: Any) -> Any:
+        kept.append(request)
+        return request.Response(**response)
+
+    kept: list[Any] = []
+    lane.app.add_route("/", keeps)
+    lane.serve(octets_of("GET /"))
+    assert kept[0].common is common
+
+
+def test_an_application_may_be_served_while_it_tells_its_routes(loop: asyncio.AbstractEventLoop) -> None:
+    """And may change meanwhile: then it is asked again."""
+    class Asked(Application):
+        asked = 0
+
+        def laid_out(self) -> Any:
+            Asked.asked += 1
+            found = super().laid_out()
+            if Asked.asked == 1:
+                other: Any = lane.worker.protocol()
+                serve = lane.worker.lane.serve  # type: ignore[union-attr]
+                found_busy.append(serve(other.connection, octets_of("GET /")))
+                self.add_route("/new", plain)
+            return found
+
+    found_busy: list[Any] = []
+    app = Asked()
+    app.add_route("/", plain)
+    lane = Lane(app, loop)
+    lane.protocol.data_received(octets_of("GET /new"))
+    lane.protocol.data_received(octets_of("GET /new"))
+    assert (statuses(lane), Asked.asked, found_busy) == ([b"200", b"200"], 2, [None])
+    lane.close()
+
+
+def test_the_first_step_of_a_handler_may_close_the_runner(lane: Lane) -> None:
+    async def closes(request: Any) -> Any:
+        lane.worker.runner.close()
+        return plain(request)
+
+    lane.app.add_route("/", closes)
+    assert lane.serve(octets_of("GET /") * 2).count(b"\r\n\r\nplain") == 2
+
+
+def test_numbers_that_are_none_are_an_error(lane: Lane) -> None:
+    lane.app.add_route("/", plain)
+    for spoiled, name in ((lane.connection, "heads"), (lane.protocol, "_written")):
+        for number in (None, -1):
+            setattr(spoiled, name, number)
+            with pytest.raises((TypeError, OverflowError)):
+                lane.protocol.data_received(octets_of("GET /"))
+        delattr(spoiled, name)
+        with pytest.raises(AttributeError):
+            lane.protocol.data_received(octets_of("GET /"))
+        setattr(spoiled, name, 0)
+
+
+def test_octets_may_be_given_by_name(lane: Lane) -> None:
+    """As to the protocol of the reference."""
+    lane.app.add_route("/", plain)
+    lane.protocol.data_received(data=octets_of("GET /"))
+    assert statuses(lane) == [b"200"]
+    for arguments, named in (((), {}), ((b"", b""), {}), ((b"",), {"data": b""}), ((), {"octets": b""})):
+        with pytest.raises(TypeError):
+            lane.protocol.data_received(*arguments, **named)
+
+
+def test_the_backend_of_an_application_serves_it(monkeypatch: pytest.MonkeyPatch,
+                                                 loop: asyncio.AbstractEventLoop) -> None:
+    monkeypatch.setenv(backend.VARIABLE, "pure")
+    app = Application()
+    monkeypatch.setenv(backend.VARIABLE, "accel")
+    with pytest.raises(UsageError, match="the application was made for another backend than accel"):
+        Worker(app, loop)
+
+
+def test_an_interrupt_is_no_answer(lane: Lane) -> None:
+    """Wherever it comes: while an answer is looked at, or while what a handler has left behind is."""
+    class Interrupted(FAST):  # type: ignore[misc]
+        @property
+        def fields(self) -> Any:
+            raise KeyboardInterrupt
+
+    class Value:
+        def __eq__(self, other: object) -> bool:
+            raise KeyboardInterrupt
+
+        __hash__ = None  # type: ignore[assignment]
+
+    def sets(request: Any) -> Any:
+        variable.set(Value())
+        return plain(request)
+
+    async def sets_async(request: Any) -> Any:
+        variable.set(Value())
+        return plain(request)
+
+    variable: ContextVar[Value] = ContextVar("variable")
+    lane.worker.runner.pristine.run(variable.set, Value())
+    lane.app.add_route("/", plain)
+    for path, handler in {"/response": lambda request: Interrupted(201, text="a"), "/sets": sets,
+                          "/async": sets_async}.items():
+        lane.app.add_route(path, handler)
+        with pytest.raises(KeyboardInterrupt):
+            lane.serve(octets_of(f"GET {path}"))
+        assert lane.serve(octets_of("GET /")).endswith(b"plain")
+
+
+@pytest.mark.parametrize("hold", [
+    lambda response: FAST(101, upgrade=response._set_content),
+    lambda response: FAST(body=iter(partial(lambda held: held, response), None))])
+def test_responses_may_hold_each_other(hold: Callable[[Any], Any]) -> None:
+    """However long the chain is that they make."""
+    response = FAST(text="a")
+    for _ in range(100_000):
+        response = hold(response)
+    del response
 
 
 # -- What gets in between ---------------------------------------------------------------------

@@ -107,8 +107,8 @@ class Connection:
 
     __slots__ = ("_assemble", "_closing", "_discarded", "_draining", "_ignores_events", "_observed",
                  "_parser", "_ready_bytes", "_receiving", "_running", "_spared", "_unread",
-                 "_unsafe", "_waiting", "blocked", "eof", "heads", "host", "limits", "phase", "queue",
-                 "received", "sent", "service", "streaming", "upgrade")
+                 "_unsafe", "_waiting", "blocked", "eof", "heads", "host", "late", "limits", "phase",
+                 "queue", "received", "sent", "service", "streaming", "upgrade")
 
     def __init__(self, service: Service, host: Host, limits: Limits, parser: ParserFactory,
                  assemble: Assemble, *, observed: bool = False) -> None:
@@ -132,6 +132,8 @@ class Connection:
         """Octets of content of the last stream that have left."""
         self.eof = False
         """Whether the client sends nothing more."""
+        self.late: bytes | None = None
+        """While the fast lane serves this connection, what has come meanwhile; else None."""
         self._observed = observed
         self._parser = parser(limits, _content_max(service))
         self._assemble = assemble
@@ -598,8 +600,8 @@ class Connection:
         self._enter(Phase.CLOSED if self.eof else Phase.LINGERING)
 
     def _end_if_over(self) -> None:
-        if self.phase is not Phase.OPEN:
-            return
+        if self.phase is not Phase.OPEN or self.late is not None:
+            return  # The request that the lane is at is in no queue.
         if self.eof and not self._parser.more:
             self._take(self._parser.feed_eof())
         if not self.queue and self._parser.expects is Expects.NOTHING:

@@ -38,12 +38,12 @@
     X(section) X(target)
 #define JP_TARGET_SLOTS(X) X(content_bytes) X(handler) X(match) X(route) X(stream)
 #define JP_REQUEST_SLOTS(X) X(_content) X(_cookies) X(_done_callbacks) X(_extra) X(_form) X(_headers) X(_id) \
-    X(_json) X(_origin) X(_query) X(_trailers) X(boundary) X(common) X(connection) X(destination) X(head) X(is_disconnected) X(persistent) X(refusal) \
-    X(response) X(stage) X(streams) X(wants_continue)
+    X(_json) X(_origin) X(_query) X(_trailers) X(boundary) X(common) X(connection) X(destination) X(head) \
+    X(is_disconnected) X(persistent) X(refusal) X(response) X(stage) X(streams) X(wants_continue)
 #define JP_RESPONSE_SLOTS(X) X(_body) X(_code) X(_content_type) X(_cookies) X(_headers) X(_stream) X(_upgrade)
 #define JP_HEADERS_SLOTS(X) X(lines)
 #define JP_CONNECTION_SLOTS(X) X(_draining) X(_observed) X(_parser) X(blocked) X(eof) X(heads) X(limits) \
-    X(phase) X(queue) X(received)
+    X(late) X(phase) X(queue) X(received)
 #define JP_PARSER_SLOTS(X) X(_buffer) X(_mode) X(more)
 #define JP_PROTOCOL_SLOTS(X) X(_lane) X(_written) X(connection) X(transport)
 #define JP_DRIVER_SLOTS(X) X(_coroutine) X(_name) X(_snapshot) X(context) X(over) X(task)
@@ -93,7 +93,7 @@ typedef struct {
     PyTypeObject *fast_protocol;
     PyTypeObject *lane_type;
     PyObject *methods[JP_METHODS]; /* those that the lane serves, as str; see jp_method_of() */
-    PyObject *one, *ok;            /* 1, 200 */
+    PyObject *one, *ok, *no_octets; /* 1, 200, b"" */
     PyObject *text_name, *json_name, *body_name, *code_name, *init_name, *encode_json_name, *cancelling_name,
         *mime_type_name, *headers_name, *write_name, *carry_on_name, *get_name_name, *callbacks_name;
     PyObject *text_types, *other_types; /* dicts: media types to values of Content-Type */

@@ -61,7 +61,8 @@ static bool is_true(PyObject *said)
     return truth;
 }
 
-/* Whether a coroutine has left traces in the driver; see Driver.used(). */
+/* Whether a coroutine has left traces in the driver, or that could not be said, and an exception may be
+ * set; see Driver.used(). */
 static bool is_used(const jp_state *state, const jp_driver *driver)
 {
     PyObject *task = task_of(state, driver);
@@ -70,17 +71,22 @@ static bool is_used(const jp_state *state, const jp_driver *driver)
     if (PyObject_RichCompareBool(*jp_slot(driver->driver, state->at.driver.context),
                                  *jp_slot(driver->driver, state->at.driver._snapshot), Py_EQ) != 1)
         return true;
+    task = Py_XNewRef(task_of(state, driver)); /* what was compared may have closed the runner */
+    if (!task)
+        return true;
     PyObject *name = PyObject_CallMethodNoArgs(task, state->get_name_name);
     bool renamed = name != *jp_slot(driver->driver, state->at.driver._name);
     Py_XDECREF(name);
-    return renamed || is_true(PyObject_GetAttr(task, state->callbacks_name)) ||
-           is_true(PyObject_CallMethodNoArgs(task, state->cancelling_name));
+    bool used = renamed || is_true(PyObject_GetAttr(task, state->callbacks_name)) ||
+                is_true(PyObject_CallMethodNoArgs(task, state->cancelling_name));
+    Py_DECREF(task);
+    return used;
 }
 
 /* Enter the task of the driver, or leave it. */
-static bool switch_task(const jp_state *state, PyObject *function, const jp_driver *driver)
+static bool switch_task(PyObject *function, const jp_driver *driver, PyObject *task)
 {
-    PyObject *args[] = {driver->loop, task_of(state, driver)};
+    PyObject *args[] = {driver->loop, task};
     PyObject *result = PyObject_Vectorcall(function, args, 2, NULL);
     Py_XDECREF(result);
     return result != NULL;
@@ -118,6 +124,25 @@ static void close_driver(jp_driver *driver, PyObject *runner)
     PyErr_Restore(type, value, traceback);
 }
 
+/* Take the step on behalf of the task of the driver. */
+static jp_step take_step(const jp_state *state, const jp_driver *driver, PyObject *coroutine, PyObject **result)
+{
+    PyObject *task = Py_NewRef(task_of(state, driver)); /* the coroutine may close the runner */
+    if (!switch_task(state->enter_task, driver, task)) {
+        Py_DECREF(task);
+        PyErr_Clear(); /* There can be only one current task. */
+        return JP_STEP_NOT_NOW;
+    }
+    PySendResult sent = send(state, driver, coroutine, result);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (!switch_task(state->leave_task, driver, task))
+        PyErr_WriteUnraisable(coroutine); /* cannot be: it was entered above */
+    PyErr_Restore(type, value, traceback);
+    Py_DECREF(task); /* held any longer, it would look as if the coroutine had kept it */
+    return sent == PYGEN_ERROR ? JP_STEP_FAILED : sent == PYGEN_NEXT ? JP_STEP_WAITS : JP_STEP_RETURNED;
+}
+
 jp_step jp_first_step(const jp_state *state, jp_driver *driver, PyObject *runner, PyObject *coroutine,
                       PyObject **result)
 {
@@ -126,28 +151,19 @@ jp_step jp_first_step(const jp_state *state, jp_driver *driver, PyObject *runner
         jp_drop_driver(driver); /* there may be half of it */
         return JP_STEP_FAILED;
     }
-    if (!switch_task(state, state->enter_task, driver)) {
-        PyErr_Clear(); /* There can be only one current task. */
+    jp_step step = take_step(state, driver, coroutine, result);
+    if (step == JP_STEP_NOT_NOW || step == JP_STEP_WAITS) {
         jp_drop_driver(driver);
-        return JP_STEP_NOT_NOW;
-    }
-    PySendResult sent = send(state, driver, coroutine, result);
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    if (!switch_task(state, state->leave_task, driver))
-        PyErr_WriteUnraisable(coroutine); /* cannot be: it was entered above */
-    PyErr_Restore(type, value, traceback);
-    if (sent == PYGEN_ERROR) {
-        close_driver(driver, runner);
-        return JP_STEP_FAILED;
-    }
-    if (sent == PYGEN_NEXT) {
-        jp_drop_driver(driver);
-        return JP_STEP_WAITS;
-    }
-    if (is_used(state, driver)) {
-        PyErr_Clear();
+    } else if (step == JP_STEP_FAILED || is_used(state, driver)) {
+        if (step == JP_STEP_RETURNED && PyErr_Occurred()) {
+            if (PyErr_ExceptionMatches(PyExc_Exception)) {
+                PyErr_Clear();
+            } else {
+                Py_CLEAR(*result);
+                step = JP_STEP_FAILED;
+            }
+        }
         close_driver(driver, runner);
     }
-    return JP_STEP_RETURNED;
+    return step;
 }

@@ -80,6 +80,8 @@ PyDoc_STRVAR(setup_doc, "setup(parts)\n--\n\n"
 "Take what is needed of the reference: a dict, whose keys are in csrc/lane.h.  Can be called once.\n\n"
 "Returns (Request, Response, Protocol, Lane).");
 
+static int module_clear(PyObject *module);
+
 static PyObject *setup(PyObject *module, PyObject *parts)
 {
     jp_state *state = PyModule_GetState(module);
@@ -93,8 +95,10 @@ static PyObject *setup(PyObject *module, PyObject *parts)
     }
     if (take_parts(state, parts) < 0 || find_offsets(state) < 0 ||
         jp_make_response_type(module, state) < 0 || jp_make_request_type(module, state) < 0 ||
-        jp_make_lane_type(module, state) < 0 || jp_make_protocol_type(module, state) < 0)
+        jp_make_lane_type(module, state) < 0 || jp_make_protocol_type(module, state) < 0) {
+        module_clear(module); /* so that it can be tried again */
         return NULL;
+    }
     return PyTuple_Pack(4, state->fast_request, state->fast_response, state->fast_protocol, state->lane_type);
 }
 
@@ -130,9 +134,10 @@ static int execute(PyObject *module)
     }
     state->one = PyLong_FromLong(1);
     state->ok = PyLong_FromLong(200);
+    state->no_octets = PyBytes_FromStringAndSize(NULL, 0);
     state->text_types = PyDict_New();
     state->other_types = PyDict_New();
-    if (!state->one || !state->ok || !state->text_types || !state->other_types)
+    if (!state->one || !state->ok || !state->no_octets || !state->text_types || !state->other_types)
         return -1;
     return PyModule_AddStringConstant(module, "sources", JP_SOURCES);
 }
@@ -181,6 +186,7 @@ static void module_free(void *module)
     Py_CLEAR(state->other_types);
     Py_CLEAR(state->one);
     Py_CLEAR(state->ok);
+    Py_CLEAR(state->no_octets);
 }
 
 static PyMethodDef functions[] = {

@@ -164,8 +164,8 @@ static PyObject *get_match_dict(PyObject *request, void *closure)
 }
 
 /* The slots that are None until something is set, and what __init__ sets of the others. */
-#define NONES(X) X(_content) X(_cookies) X(_done_callbacks) X(_extra) X(_form) X(_headers) X(_id) X(_json) X(_origin) X(_query) X(_trailers) X(refusal) \
-    X(response)
+#define NONES(X) X(_content) X(_cookies) X(_done_callbacks) X(_extra) X(_form) X(_headers) X(_id) X(_json) \
+    X(_origin) X(_query) X(_trailers) X(refusal) X(response)
 #define TRUES(X) X(common) X(persistent)
 #define FALSES(X) X(boundary) X(is_disconnected) X(streams) X(wants_continue)
 

@@ -208,12 +208,21 @@ static int traverse(PyObject *response, visitproc visit, void *arg)
     return jp_visit_slots(jp_made_here(response, dealloc)->tp_base, response, visit, arg);
 }
 
-/* Keep the memory of a response for the next one, which costs less than giving it back. */
+/* Whether nothing is in a response that may hold another one, which holds another one, and so on: what is
+ * in the list of its fields limits by itself how deep the stack gets. */
+static bool is_flat(const jp_state *state, PyObject *response)
+{
+    PyObject *body = *jp_slot(response, state->at.response._body);
+#define IS_NONE(name) *jp_slot(response, state->at.response.name) == Py_None
+    return (!body || PyBytes_CheckExact(body)) && IS_NONE(_cookies) && IS_NONE(_stream) && IS_NONE(_upgrade);
+#undef IS_NONE
+}
+
+/* Keep the memory of a response that is flat for the next one, which costs less than giving it back. */
 static void keep(jp_state *state, PyObject *response)
 {
     Py_CLEAR(*jp_slot(response, state->at.response._body));
-#define BACK_TO_NONE(name) set(response, state->at.response.name, Py_None);
-    NONES(BACK_TO_NONE)
+    set(response, state->at.response._headers, Py_None);
     if (state->spare_count < JP_SPARE_RESPONSES) { /* what was let go of may have been a response, too */
         state->spare_responses[state->spare_count++] = response;
     } else {
@@ -228,13 +237,17 @@ static void dealloc(PyObject *response)
     PyObject *module = type->tp_dealloc == dealloc ? ((PyHeapTypeObject *)type)->ht_module : NULL;
     jp_state *state = module ? PyModule_GetState(module) : NULL;
     PyObject_GC_UnTrack(response);
-    if (state && type == state->fast_response && state->spare_count < JP_SPARE_RESPONSES) {
+    if (state && type == state->fast_response && state->spare_count < JP_SPARE_RESPONSES &&
+        is_flat(state, response)) {
         keep(state, response);
-    } else {
-        clear(response);
-        type->tp_free(response);
+        Py_DECREF(type);
+        return;
     }
+    Py_TRASHCAN_BEGIN(response, dealloc)
+    clear(response);
+    type->tp_free(response);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 void jp_free_responses(jp_state *state)

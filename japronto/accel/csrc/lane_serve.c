@@ -44,12 +44,14 @@ typedef struct {
     PyObject *pristine, *context; /* see enter_context() */
     PyObject *tasks; /* the set of those that wait; see is_busy() */
     /* What was learned of the application; learned is false once it has changed. */
-    bool learned, busy;
+    bool learned;
+    bool busy; /* also while Python code is asked that is no handler */
     bool has_vars; /* whether vars_of() may be used */
     PyObject *request_type, *limits;
     jp_routes *routes;
     jp_bounds bounds;
     size_t output_max, tasks_max;
+    size_t requests_max; /* in one call: what is answered must leave before its client is gone */
     enum jp_level level;
     PyObject *date;
     time_t second;
@@ -111,6 +113,7 @@ static bool learn_limits(Lane *lane)
         !get_size(lane->limits, "field_section_bytes", &section) ||
         !get_size(lane->limits, "fields", &fields) ||
         !get_size(lane->limits, "unsent_bytes", &lane->output_max) ||
+        !get_size(lane->limits, "pipelined_requests", &lane->requests_max) ||
         !get_size(lane->limits, "requests_in_flight", &lane->tasks_max))
         return false;
     size_t head = line < field ? line : field;
@@ -120,9 +123,8 @@ static bool learn_limits(Lane *lane)
     return true;
 }
 
-static bool learn(Lane *lane)
+static bool ask_app(Lane *lane)
 {
-    forget(lane);
     lane->request_type = PyObject_GetAttrString(lane->app, "request_type");
     lane->limits = lane->request_type ? PyObject_GetAttrString(lane->app, "limits") : NULL;
     PyObject *routes = lane->limits ? PyObject_CallMethod(lane->app, "laid_out", NULL) : NULL;
@@ -133,11 +135,21 @@ static bool learn(Lane *lane)
     Py_XDECREF(routes);
     if (!lane->routes || !learn_limits(lane))
         return false;
-    lane->learned = PyType_Check(lane->request_type) &&
-                    PyType_IsSubtype((PyTypeObject *)lane->request_type, lane->state->fast_request);
-    if (!lane->learned)
-        PyErr_SetString(PyExc_TypeError, "the requests of the application are not of this backend");
-    return lane->learned;
+    if (PyType_Check(lane->request_type) &&
+        PyType_IsSubtype((PyTypeObject *)lane->request_type, lane->state->fast_request))
+        return true;
+    PyErr_SetString(PyExc_TypeError, "the requests of the application are not of this backend");
+    return false;
+}
+
+/* Ask the application what it is.  Should it change while it is asked, it is asked again the next time. */
+static bool learn(Lane *lane)
+{
+    forget(lane);
+    lane->learned = true;
+    bool good = ask_app(lane);
+    lane->learned = lane->learned && good;
+    return good;
 }
 
 static bool refresh_date(Lane *lane)
@@ -157,6 +169,15 @@ static bool refresh_date(Lane *lane)
     }
     Py_XSETREF(lane->date, date);
     lane->second = now.tv_sec;
+    return true;
+}
+
+/* Forget an exception, unless it is one that nobody may take: an interrupt, say. */
+static bool clear_exception(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return false;
+    PyErr_Clear();
     return true;
 }
 
@@ -224,13 +245,11 @@ static bool clean_context(Lane *lane)
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     int clean = PyObject_RichCompareBool(lane->context, lane->pristine, Py_EQ);
-    if (clean < 0)
-        PyErr_Clear(); /* There are values that cannot be compared. */
-    bool good = clean > 0;
-    if (!good) {
-        good = leave_context(lane);
+    bool good = clean >= 0 || clear_exception(); /* There are values that cannot be compared. */
+    if (clean <= 0) {
+        bool left = leave_context(lane);
         Py_CLEAR(lane->context);
-        good = good && enter_context(lane);
+        good = good && left && enter_context(lane);
     }
     if (good) {
         PyErr_Restore(type, value, traceback);
@@ -276,17 +295,22 @@ static bool goes_on(const Lane *lane, PyObject *connection)
     const jp_state *state = lane->state;
     return OF(connection, connection, phase) == state->open &&
            OF(connection, connection, _draining) == Py_False &&
-           OF(connection, connection, blocked) == Py_False;
+           OF(connection, connection, blocked) == Py_False &&
+           OF(connection, connection, eof) == Py_False &&
+           OF(connection, connection, late) == state->no_octets;
 }
 
-/* Add to a number that the connection keeps in a slot. */
-static bool add(PyObject *connection, Py_ssize_t offset, size_t more)
+/* Add to a number in a slot. */
+static bool add(PyObject *object, Py_ssize_t offset, size_t more)
 {
-    PyObject *number = *jp_slot(connection, offset);
-    PyObject *sum = number ? PyLong_FromSize_t(PyLong_AsSize_t(number) + more) : NULL;
+    PyObject *number = *jp_slot(object, offset);
+    size_t before = number ? PyLong_AsSize_t(number) : 0;
+    if (!number)
+        PyErr_SetString(PyExc_AttributeError, "there is no number to add to");
+    PyObject *sum = PyErr_Occurred() ? NULL : PyLong_FromSize_t(before + more);
     if (!sum)
         return false;
-    jp_put(connection, offset, sum);
+    jp_put(object, offset, sum);
     return true;
 }
 
@@ -420,6 +444,13 @@ static PyObject *make_request(Lane *lane, PyObject *connection, PyObject *buffer
     return request;
 }
 
+/* Whether a response is of the commonest kind; see assembler.is_common. */
+static bool is_common(const jp_state *state, PyObject *response)
+{
+    return OF(response, response, _code) == state->ok && OF(response, response, _headers) == Py_None &&
+           OF(response, response, _cookies) == Py_None && OF(response, response, _content_type) != Py_None;
+}
+
 /* Done with a request that was answered: use it again, or leave it to the one who has kept it. */
 static bool let_go(Lane *lane, PyObject *request, PyObject *response)
 {
@@ -430,8 +461,10 @@ static bool let_go(Lane *lane, PyObject *request, PyObject *response)
             Py_REFCNT(*target) == 1) {
             lane->spare_target = *target;
             *target = NULL;
+            jp_put(lane->spare_target, state->at.target.match, NULL); /* what the client sent is nobody else's */
         }
-        if (!lane->spare && jp_reuse_request(state, request))
+        if (!lane->spare && (PyObject *)Py_TYPE(request) == lane->request_type &&
+            jp_reuse_request(state, request))
             lane->spare = request;
         else
             Py_DECREF(request);
@@ -439,6 +472,8 @@ static bool let_go(Lane *lane, PyObject *request, PyObject *response)
     }
     jp_put(request, state->at.request.stage, Py_NewRef(state->done));
     jp_put(request, state->at.request.response, Py_NewRef(response));
+    if (!is_common(state, response))
+        jp_put(request, state->at.request.common, Py_NewRef(Py_False));
     bool good = jp_head_of(state, request) != NULL; /* so that it does not hold all that was received */
     Py_DECREF(request);
     return good;
@@ -461,8 +496,12 @@ static PyObject *take_exception(void)
 static outcome call_handler(Lane *lane, PyObject *request, PyObject **result)
 {
     const jp_state *state = lane->state;
-    PyObject *handler = OF(target, OF(request, request, destination), handler);
-    *result = PyObject_CallOneArg(handler, request);
+    PyObject *handler = Py_XNewRef(OF(target, OF(request, request, destination), handler));
+    if (handler)
+        *result = PyObject_CallOneArg(handler, request);
+    else
+        PyErr_SetString(PyExc_AttributeError, "handler");
+    Py_XDECREF(handler);
     if (!clean_context(lane)) {
         Py_CLEAR(*result);
         return FAILED;
@@ -599,8 +638,10 @@ static outcome serve_one(Lane *lane, PyObject *connection, PyObject *buffer, con
             Py_CLEAR(*result);
             return good ? SERVED : FAILED;
         }
-        if (appended == JP_FAILED)
-            PyErr_Clear(); /* The general path finds the same, and says it. */
+        if (appended == JP_FAILED && !clear_exception()) { /* The general path finds the same, and says it. */
+            Py_CLEAR(*result);
+            called = FAILED;
+        }
     }
     if (called == FAILED)
         Py_DECREF(request);
@@ -624,7 +665,7 @@ static outcome serve_all(Lane *lane, PyObject *connection, PyObject *buffer, siz
         if (!found)
             last = LEFT;
         for (size_t i = 0; last == SERVED && i < found; i++) {
-            if (!lane->learned || lane->output.size >= lane->output_max || !goes_on(lane, connection)) {
+            if (!lane->learned || lane->output.size >= lane->output_max || served >= lane->requests_max) {
                 last = LEFT;
                 break;
             }
@@ -639,48 +680,68 @@ static outcome serve_all(Lane *lane, PyObject *connection, PyObject *buffer, siz
     return last != FAILED && !count(lane->state, connection, served, content) ? FAILED : last;
 }
 
-/* What serve() returns: the output alone, or (output, rest, request, result, outcome). */
-static PyObject *report(Lane *lane, PyObject *buffer, size_t start, PyObject *handed, PyObject *result, outcome last)
+/* What came and was not served, a new reference: the buffer from start on, and what is behind it. */
+static PyObject *rest_of(PyObject *buffer, size_t start, PyObject *late)
 {
-    PyObject *output = PyBytes_FromStringAndSize(lane->output.octets, (Py_ssize_t)lane->output.size);
-    if (last == SERVED || !output)
-        return output;
-    PyObject *rest = PyBytes_FromStringAndSize(PyBytes_AS_STRING(buffer) + start,
-                                               PyBytes_GET_SIZE(buffer) - (Py_ssize_t)start);
-    if (!rest) {
-        Py_DECREF(output);
-        return NULL;
+    Py_ssize_t size = PyBytes_GET_SIZE(buffer) - (Py_ssize_t)start, more = PyBytes_GET_SIZE(late);
+    PyObject *rest = PyBytes_FromStringAndSize(NULL, size + more);
+    if (rest) {
+        memcpy(PyBytes_AS_STRING(rest), PyBytes_AS_STRING(buffer) + start, (size_t)size);
+        memcpy(PyBytes_AS_STRING(rest) + size, PyBytes_AS_STRING(late), (size_t)more);
     }
-    return Py_BuildValue("(NNOOi)", output, rest, handed ? handed : Py_None, result ? result : Py_None, (int)last);
+    return rest;
+}
+
+/* What serve() returns: the output alone, or (output, rest, request, result, outcome). */
+static PyObject *report(Lane *lane, PyObject *rest, PyObject *handed, PyObject *result, outcome last)
+{
+    PyObject *output = rest ? PyBytes_FromStringAndSize(lane->output.octets, (Py_ssize_t)lane->output.size) : NULL;
+    if (!output || (last == SERVED && !PyBytes_GET_SIZE(rest)))
+        return output;
+    return Py_BuildValue("(NOOOi)", output, rest, handed ? handed : Py_None, result ? result : Py_None,
+                         last == SERVED ? (int)LEFT : (int)last);
 }
 
 PyDoc_STRVAR(serve_doc, "serve(connection, data)\n--\n\n"
 "Serve what is plain of the octets that an idle connection has received; see interfaces.Lane.");
 
-static PyObject *serve_buffer(Lane *lane, PyObject *connection, PyObject *buffer)
+static PyObject *serve_if_idle(Lane *lane, PyObject *connection, PyObject *buffer)
 {
-    if (lane->busy || !PyBytes_CheckExact(buffer) || PyBytes_GET_SIZE(buffer) >= UINT32_MAX)
-        Py_RETURN_NONE;
+    const jp_state *state = lane->state;
     if (!lane->learned && !learn(lane))
         return NULL;
     if (!is_idle(lane, connection) || is_busy(lane))
         Py_RETURN_NONE;
     if (!refresh_date(lane) || !enter_context(lane))
         return NULL;
-    lane->busy = true;
     lane->output.size = 0;
+    jp_put(connection, state->at.connection.late, Py_NewRef(state->no_octets));
     PyObject *handed = NULL, *result = NULL;
     size_t start = 0;
     outcome last = serve_all(lane, connection, buffer, &start, &handed, &result);
     if (!leave_context(lane))
         last = FAILED;
-    PyObject *said = last == FAILED ? NULL : report(lane, buffer, start, handed, result, last);
+    PyObject *late = OF(connection, connection, late);
+    OF(connection, connection, late) = Py_NewRef(Py_None);
+    PyObject *rest = last == FAILED ? NULL : rest_of(buffer, start, late);
+    PyObject *said = report(lane, rest, handed, result, last);
+    Py_XDECREF(late);
+    Py_XDECREF(rest);
     Py_XDECREF(handed);
     Py_XDECREF(result);
     if (lane->output.capacity > OUTPUT_KEPT) {
         PyMem_Free(lane->output.octets);
         lane->output = (jp_output){NULL, 0, 0};
     }
+    return said;
+}
+
+static PyObject *serve_buffer(Lane *lane, PyObject *connection, PyObject *buffer)
+{
+    if (lane->busy || !PyBytes_CheckExact(buffer) || PyBytes_GET_SIZE(buffer) >= UINT32_MAX)
+        Py_RETURN_NONE;
+    lane->busy = true;
+    PyObject *said = serve_if_idle(lane, connection, buffer);
     lane->busy = false;
     return said;
 }
@@ -825,16 +886,17 @@ int jp_make_lane_type(PyObject *module, jp_state *state)
 /* Send output, as protocol.py: HTTPProtocol.data_received does. */
 static PyObject *send_output(const jp_state *state, PyObject *protocol, PyObject *output)
 {
-    PyObject *before = OF(protocol, protocol, _written), *transport = OF(protocol, protocol, transport);
-    PyObject *written = before ? PyLong_FromSize_t(PyLong_AsSize_t(before) + (size_t)PyBytes_GET_SIZE(output)) : NULL;
-    if (!written || !transport) {
-        Py_XDECREF(written);
-        PyErr_SetString(PyExc_AttributeError, "the protocol has no transport");
+    if (!add(protocol, state->at.protocol._written, (size_t)PyBytes_GET_SIZE(output)))
+        return NULL;
+    PyObject *transport = Py_XNewRef(OF(protocol, protocol, transport));
+    if (!transport) {
+        PyErr_SetString(PyExc_AttributeError, "transport");
         return NULL;
     }
-    jp_put(protocol, state->at.protocol._written, written);
     PyObject *args[] = {transport, output};
-    return PyObject_VectorcallMethod(state->write_name, args, 2, NULL);
+    PyObject *result = PyObject_VectorcallMethod(state->write_name, args, 2, NULL);
+    Py_DECREF(transport);
+    return result;
 }
 
 /* HTTPProtocol.data_received: one call of C from the event loop to the transport, where all is plain.  A
@@ -843,18 +905,24 @@ static PyObject *data_received(PyObject *protocol, PyTypeObject *made, PyObject 
                                PyObject *names)
 {
     const jp_state *state = PyType_GetModuleState(made);
-    if (!state || nargs != 1 || (names && PyTuple_GET_SIZE(names))) {
+    bool named = nargs == 0 && names && PyTuple_GET_SIZE(names) == 1 &&
+                 PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "data") == 0;
+    if (!state || !(named || (nargs == 1 && !(names && PyTuple_GET_SIZE(names))))) {
         if (state)
-            PyErr_SetString(PyExc_TypeError, "data_received() takes one argument");
+            PyErr_SetString(PyExc_TypeError, "data_received() takes one argument, data");
         return NULL;
     }
-    PyObject *lane = OF(protocol, protocol, _lane), *connection = OF(protocol, protocol, connection);
+    /* Handlers may take either away from the protocol. */
+    PyObject *lane = Py_XNewRef(OF(protocol, protocol, _lane));
+    PyObject *connection = Py_XNewRef(OF(protocol, protocol, connection));
     PyObject *served = NULL;
     if (!lane || !connection || Py_TYPE(lane) != state->lane_type ||
         (PyObject *)Py_TYPE(connection) != state->connection_type)
         served = Py_NewRef(Py_None);
     else
         served = serve_buffer((Lane *)lane, connection, args[0]);
+    Py_XDECREF(lane);
+    Py_XDECREF(connection);
     if (!served)
         return NULL;
     PyObject *result;
