@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from japronto import backend as backend
     from japronto.app import Application, default_error_handler, default_request_logger
+    from japronto.config import TLSConfig
     from japronto.errors import (
         BadRequest,
         ContentTooLarge,
@@ -47,6 +48,7 @@ __all__ = [
     "ResponseError",
     "RouteNotFoundException",
     "Router",
+    "TLSConfig",
     "Timeouts",
     "__version__",
     "default_error_handler",
@@ -56,6 +58,7 @@ __all__ = [
 _MODULES: Final = {
     "Application": "app", "default_error_handler": "app", "default_request_logger": "app",
     "File": "forms", "Limits": "limits", "Timeouts": "limits", "Request": "pure.request", "Router": "routing",
+    "TLSConfig": "config",
 }
 """Where the names are; those that are not here are errors."""
 

@@ -36,9 +36,13 @@ from japronto.config import (
     LOG_LEVELS,
     SIMD_LEVELS,
     SIMD_VARIABLE,
+    TLS_PASSWORD_VARIABLE,
+    TLS_VERIFY,
+    TLS_VERSIONS,
     WORKERS_MAX,
     MasterConfig,
     ServerConfig,
+    TLSConfig,
     check_of_proxies,
     parse_address,
 )
@@ -71,8 +75,14 @@ ELSEWHERE: Final = {word: hint for hint, words in {
     "use --max-rss": "--workers-max-rss",
     "use --worker-timeout": "--timeout --timeout-worker-healthcheck",
     "use --pid-file": "--pid --pidfile",
-    "TLS and HTTP/2 are for a proxy in front":
-        "--ssl-keyfile --ssl-certfile --ssl-certificate --keyfile --certfile --http",
+    "use --tls-certificate": "--ssl-certfile --ssl-certificate --certfile --cert --tls-cert",
+    "use --tls-key": "--ssl-keyfile --keyfile",
+    "name a file that holds it: use --tls-key-password-file": "--ssl-keyfile-password --tls-key-password",
+    "use --tls-client-ca": "--ssl-ca-certs --ca-certs --ssl-ca",
+    "use --tls-client-verify": "--ssl-cert-reqs --cert-reqs --verify-mode",
+    "use --tls-min-version": "--ssl-version --ssl-protocol-min",
+    "use --tls-ciphers": "--ssl-ciphers --ciphers",
+    "HTTP/2 is for a proxy in front": "--http",
     "use --bind": "--listen --address -b -l",
     "use --port": "-p",
     "use --uds": "--socket --unix-socket",
@@ -325,6 +335,25 @@ def _log_options() -> list[Option]:
     ]
 
 
+def _tls_options() -> list[Option]:
+    """The options of ``TLSConfig``, each with the name of its field behind ``tls_``."""
+    def option(name: str, read: Callable[[str], Any], metavar: str, text: str) -> Option:
+        return Option(f"tls_{name}", read, metavar, text, "TLS")
+
+    return [
+        option("certificate", _path, "FILE", "speak HTTPS; PEM file of the certificate and its chain"),
+        option("key", _path, "FILE", "PEM file of its private key (default that of the certificate)"),
+        option("key_password_file", _path, "FILE", "file with the password of the key; "
+               f"or put it in the environment variable {TLS_PASSWORD_VARIABLE}"),
+        option("client_ca", _path, "FILE", "PEM file with the authorities that vouch for clients"),
+        option("client_verify", _one_of(*TLS_VERIFY), "WORD", f"certificates of clients: {_or(TLS_VERIFY)} "
+               "(default required with --tls-client-ca, else none)"),
+        option("min_version", _one_of(*TLS_VERSIONS), "VERSION", "oldest version of TLS: 1.2 or 1.3 "
+               "(default 1.2)"),
+        option("ciphers", str, "LIST", "cipher suites of TLS 1.2, as OpenSSL takes them (default Python's)"),
+    ]
+
+
 def _bound_options(kind: type[Limits | Timeouts], group: str) -> list[Option]:
     """An option for each field, with the reason that stands beside it as its help."""
     options = []
@@ -369,8 +398,9 @@ def _worker_options() -> list[Option]:
     ]
 
 
-OPTIONS: Final = (*_server_options(), *_listening_options(), *_proxy_options(), *_worker_options(),
-                  *_log_options(), *_bound_options(Limits, "limits"), *_bound_options(Timeouts, "timeouts"))
+OPTIONS: Final = (*_server_options(), *_listening_options(), *_proxy_options(), *_tls_options(),
+                  *_worker_options(), *_log_options(), *_bound_options(Limits, "limits"),
+                  *_bound_options(Timeouts, "timeouts"))
 
 
 class _ArgumentParser(argparse.ArgumentParser):
@@ -396,6 +426,7 @@ def argument_parser() -> argparse.ArgumentParser:
               "proxies": parser.add_argument_group("proxies, who is believed on where clients are"),
               "workers": parser.add_argument_group("workers, kept by a master if any of these is given"),
               "logs": parser.add_argument_group("logs"),
+              "TLS": parser.add_argument_group("TLS, for HTTPS"),
               "limits": parser.add_argument_group("limits, how much a client may ask for"),
               "timeouts": parser.add_argument_group("timeouts, how long a client may take")}
     for option in OPTIONS:
@@ -506,7 +537,7 @@ def _choose_logs(values: dict[str, Any], said_by: dict[str, str]) -> None:
 
 def stray_variables(environ: Mapping[str, str]) -> list[str]:
     """A sentence for each variable that looks like a mistyped one, or like one of a later version."""
-    known = {option.variable for option in OPTIONS}
+    known = {TLS_PASSWORD_VARIABLE, *(option.variable for option in OPTIONS)}
     sentences = []
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:
@@ -573,7 +604,8 @@ def application(settings: Settings) -> Application:
 def server_config(settings: Settings, *, debug: bool) -> ServerConfig:
     """Where and how to serve; where no address is asked for, systemd's sockets go before the default."""
     activation = not any(name in settings.values for way in WAYS for name in way)
-    return ServerConfig(**{"activation": activation, **settings.of(ServerConfig), "debug": debug})
+    return ServerConfig(**{"activation": activation, **settings.of(ServerConfig), "debug": debug,
+                           "tls": tls_config(settings, os.environ)})
 
 
 def master_config(settings: Settings) -> MasterConfig | None:
@@ -585,6 +617,18 @@ def master_config(settings: Settings) -> MasterConfig | None:
         given.setdefault("reload_dir", [settings.values.get("app_dir", ".")])
         given["worker_timeout"] = None  # A debugger may hold it for as long as it likes.
     return MasterConfig(**given)
+
+
+def tls_config(settings: Settings, environ: Mapping[str, str]) -> TLSConfig | None:
+    """What was said of TLS; None when the server is not to speak it."""
+    given = {name.removeprefix("tls_"): value for name, value in settings.values.items()
+             if name.startswith("tls_")}
+    if not given:
+        return None
+    if "certificate" not in given:
+        flag = f"--tls-{next(iter(given))}".replace("_", "-")
+        raise UsageError(f"{flag} means nothing without --tls-certificate; give that too")
+    return TLSConfig(**given, key_password=environ.get(TLS_PASSWORD_VARIABLE))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from japronto.errors import UsageError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 BACKENDS: Final = ("auto", "accel", "pure", "httptools")
 BACKEND_VARIABLE: Final = "JAPRONTO_BACKEND"
@@ -77,6 +80,50 @@ def parse_address(text: str) -> Address:
         return TCPAddress(match["six"] or match["host"], int(match["port"]))
     raise ValueError("must be host:port, [IPv6 address]:port, :port for every address of this machine, "
                      "unix:path, or fd://number for a socket that is open already")
+TLS_PASSWORD_VARIABLE: Final = "JAPRONTO_TLS_KEY_PASSWORD"  # noqa: S105 - its name alone
+"""Behind no option, since all users of a machine can read what stands on a command line."""
+TLS_VERIFY: Final = ("none", "optional", "required")
+TLS_VERSIONS: Final = ("1.2", "1.3")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSConfig:
+    """What TLS needs; all files are PEM, and are read anew when the certificate is reloaded.
+
+    ``certificate``        the path of the certificate; behind it those of the authorities up to a root
+    ``key``                the path of its private key; None when that is in the same file
+    ``key_password``       the password that the key is encrypted with
+    ``key_password_file``  the path of a file in whose first line the password stands
+    ``client_ca``          the path of the certificates of the authorities that vouch for clients
+    ``client_verify``      whether clients show a certificate: ``none``, ``optional`` or ``required``; None is
+                           ``required`` with a client_ca, and ``none`` without one
+    ``min_version``        the oldest version of TLS: ``1.2`` or ``1.3``
+    ``ciphers``            the cipher suites of TLS 1.2, as OpenSSL lists them; None takes those of Python
+
+    Raises UsageError for a value that there cannot be.
+    """
+
+    certificate: str
+    key: str | None = None
+    key_password: str | None = field(default=None, repr=False)
+    key_password_file: str | None = None
+    client_ca: str | None = None
+    client_verify: str | None = None
+    min_version: str = "1.2"
+    ciphers: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.client_verify not in (None, *TLS_VERIFY):
+            raise UsageError("client_verify must be none, optional or required; "
+                             f"it is {self.client_verify!r}")
+        if self.min_version not in TLS_VERSIONS:
+            raise UsageError(f"min_version must be 1.2 or 1.3; it is {self.min_version!r}")
+        if self.client_ca is None and self.client_verify in ("optional", "required"):
+            raise UsageError("certificates of clients cannot be verified without their authorities; "
+                             "give client_ca (--tls-client-ca) too")
+        if self.key_password is not None and self.key_password_file is not None:
+            raise UsageError("there are two passwords for the key; leave out key_password "
+                             f"({TLS_PASSWORD_VARIABLE}) or key_password_file (--tls-key-password-file)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +147,7 @@ class ServerConfig:
     ``request_id_header``
                        the field that ``request.id`` is taken from, and answered in
     ``debug``          show tracebacks to clients
+    ``tls``            speak TLS, and so HTTPS; an SSLContext that is ready is taken as it is
 
     Behind a proxy (see docs/proxies.md):
 
@@ -130,6 +178,7 @@ class ServerConfig:
     proxy_headers: str = PROXIES["proxy_headers"]
     forwarded_allow_ips: str = PROXIES["forwarded_allow_ips"]
     proxy_protocol: bool = False
+    tls: TLSConfig | SSLContext | None = None
 
     def __post_init__(self) -> None:
         _whole("the port", self.port, 65535)  # uvloop would take the remainder
@@ -154,6 +203,11 @@ class ServerConfig:
                 check_of_proxies(name, getattr(self, name))
             except ValueError as error:
                 raise UsageError(f"{name} {error}; it is {getattr(self, name)!r}") from None
+
+    @property
+    def scheme(self) -> str:
+        """Of the URLs of what is served."""
+        return "http" if self.tls is None else "https"
 
     def addresses(self) -> list[Address]:
         """Where to listen, unless systemd says so; at least one address."""

@@ -92,6 +92,8 @@ class Timeouts(_Bounds):
     idle_seconds: float = _bound(
         75, "between requests; longer than the 60 s that balancers in front use, "
         "or they send into a closing connection")
+    handshake_seconds: float = _bound(
+        10, "for the TLS handshake, from the start of the connection; it holds memory for nobody known yet")
     head_seconds: float = _bound(
         30, "from the first octet of a request to the end of its header section; then 408")
     content_seconds: float = _bound(

@@ -188,6 +188,11 @@ class HTTPProtocol(asyncio.Protocol):
         """Close at once, whatever is under way."""
         self.transport.abort()
 
+    def refuse(self, violation: Violation) -> None:
+        """Answer what is complete, then this, then close."""
+        self.connection.time_out(violation)
+        self._pump()
+
     def tasks(self) -> list[asyncio.Task[None]]:
         """What runs on behalf of the client."""
         return [*self._tasks, *([] if self._streamer is None else [self._streamer])]
@@ -256,8 +261,7 @@ class HTTPProtocol(asyncio.Protocol):
         if what == "idle":
             self.drain()
         elif what in ("head", "content"):
-            self.connection.time_out(_SLOW_HEAD if what == "head" else _SLOW_CONTENT)
-            self._pump()
+            self.refuse(_SLOW_HEAD if what == "head" else _SLOW_CONTENT)
         elif what == "send":
             self._reset()
         else:

@@ -22,11 +22,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from japronto import backend, logs, systemd
+from japronto import backend, logs, systemd, tls
 from japronto.access import AccessLog
 from japronto.admission import ACCEPTED_AT_ONCE, Admission, Gate, raise_file_limit, say_if_fewer
 from japronto.app import Application, default_request_logger
-from japronto.config import MasterConfig, ServerConfig
+from japronto.config import MasterConfig, ServerConfig, TLSConfig
 from japronto.errors import StartError, UsageError
 from japronto.interfaces import Lane
 from japronto.listening import Listener, close_listeners, open_listeners
@@ -37,6 +37,7 @@ from japronto.protocol import HTTPProtocol
 from japronto.pure.assembler import http_date
 from japronto.pure.forwarded import Proxies
 from japronto.tasks import Runner
+from japronto.tls_protocol import TLS
 from japronto.worker import MASTER, Master
 
 HAS_UVLOOP: Final = importlib.util.find_spec("uvloop") is not None
@@ -104,6 +105,8 @@ class Worker:
         """The beginnings of connections, where the PROXY protocol is on."""
         self.admission = Admission(app.limits, self.proxies)
         self.protocols = self.admission.protocols
+        self.tls = None if config.tls is None else TLS(self, tls.context(config.tls))
+        """What the connections have in common, where they are of TLS."""
         self.runner = Runner(loop)
         self.run = self.runner.run
         make_lane = self.backend.lane
@@ -131,8 +134,9 @@ class Worker:
         """The protocol that a connection is for."""
         if self.app.protocol_factory is not None:
             made: asyncio.BaseProtocol = self.app.protocol_factory(self.app)
-            return made
-        return self.backend.protocol(self)
+        else:
+            made = self.backend.protocol(self)
+        return made if self.tls is None else self.tls.protocol(made)
 
     def start(self) -> None:
         """Begin to keep time."""
@@ -148,6 +152,8 @@ class Worker:
                 protocol.abort()
         if self.preambles is not None:
             self.preambles.check(now)
+        if self.tls is not None:
+            self.tls.check(now)
         self.admission.look()
         self._look_whether_drained()
         self._timer = self.loop.call_later(self.app.timeouts.check_seconds, self._check)
@@ -275,6 +281,22 @@ class Server:
         self.address = self.addresses[0]
         """The first of them."""
 
+    def reload_tls(self) -> bool:
+        """Read the files of the certificate anew, for connections that come from now on.
+
+        Returns whether that was possible; if not, what was there stays in use, and the log says why.
+        Raises UsageError when the server has no TLSConfig.
+        """
+        if not isinstance(self.config.tls, TLSConfig) or self.worker.tls is None:
+            raise UsageError("there is no certificate to read anew; start the server with a TLSConfig")
+        try:
+            self.worker.tls.context = tls.context(self.config.tls)
+        except (StartError, UsageError) as error:
+            log.error("The certificate stays as it was: %s", error)
+            return False
+        log.info("The certificate was read anew")
+        return True
+
     async def close(self) -> None:
         """Stop listening, finish what has begun, run the shutdown hooks.
 
@@ -347,7 +369,7 @@ async def start_server(app: Application, config: ServerConfig,
 
 async def _listen(worker: Worker, config: ServerConfig, listeners: list[Listener] | None) -> Server:
     if listeners is None:
-        listeners = open_listeners(config)
+        listeners = open_listeners(config, scheme=config.scheme)
 
     async def accept(sock: socket.socket) -> asyncio.AbstractServer:
         return await _accept(worker, sock, config.backlog)
@@ -431,7 +453,8 @@ def serve(app: Application, config: ServerConfig, bounds: MasterConfig | None = 
 async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractEventLoop) -> int:
     ending = _Ending()
     server = await _started(app, config, loop, None)
-    with _signals(loop, ending.signal):
+    reload = server.reload_tls if isinstance(config.tls, TLSConfig) else None
+    with _signals(loop, ending.signal, reload=reload):
         _say(f"Japronto is listening on {', '.join(server.addresses)} (backend {server.worker.backend}, "
              f"loop {_name_of(loop)}); Ctrl-C stops it.")
         say_if_fewer(server.worker.admission.most, app.limits)
@@ -552,12 +575,16 @@ async def _interrupted(task: asyncio.Task[Any], event: asyncio.Event) -> bool:
 
 class _signals(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as what it does
     """While this is entered, SIGTERM and SIGINT call a function, and SIGUSR1 opens logs anew, where signals
-    can be taken at all; a SIGUSR1 that the program takes itself is left to it."""
+    can be taken at all; a SIGUSR1 that the program takes itself is left to it.  SIGHUP is taken if there is
+    something to ``reload``."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], None],
-                 numbers: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> None:
+                 numbers: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+                 reload: Callable[[], object] | None = None) -> None:
         self._loop = loop
-        self._functions = dict.fromkeys(numbers, stop)
+        self._functions: dict[signal.Signals, Callable[[], object]] = dict.fromkeys(numbers, stop)
+        if reload is not None:
+            self._functions[signal.SIGHUP] = reload
         if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):
             self._functions[signal.SIGUSR1] = logs.reopen
 

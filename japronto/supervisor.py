@@ -76,7 +76,7 @@ def _command() -> list[str]:
 
 @contextlib.contextmanager
 def _listeners(config: ServerConfig) -> Iterator[list[Listener]]:
-    listeners = open_listeners(config, listen=False)
+    listeners = open_listeners(config, scheme=config.scheme, listen=False)
     try:
         yield listeners
     finally:

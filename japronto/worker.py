@@ -86,7 +86,7 @@ class Master:
         """The sockets that the master has opened."""
         from japronto.listening import inherited  # noqa: PLC0415 - only those that serve need it
 
-        return inherited(self._sockets, config)
+        return inherited(self._sockets, config, scheme=config.scheme)
 
     def tell(self, word: str, **said: Any) -> None:
         """Tell the master; it need not be there, nor read."""

@@ -34,7 +34,9 @@ RING = {"japronto.protocol", "japronto.server", "japronto.supervisor", "japronto
         # program like a user's own, whose handlers may sleep.
         "japronto.tasks", "japronto.testing", "japronto.demo",
         # And how a connection begins that a proxy hands on; and what asks whether a pipe takes a line.
-        "japronto.preamble", "japronto.logs"}
+        "japronto.preamble", "japronto.logs",
+        # And TLS, by which it may.
+        "japronto.tls", "japronto.tls_protocol"}
 
 
 def modules() -> dict[str, Path]:

@@ -45,7 +45,10 @@ def _runs(item: pytest.Item, config: pytest.Config) -> bool:
     return all(found(marker.args[0]) for marker in item.iter_markers("program"))
 
 
-@pytest.fixture(scope="session", params=["uvloop", "asyncio"])
+@pytest.fixture(scope="session", params=[
+    "uvloop", "asyncio",
+    # What is true of a connection is true over TLS; test_tls.py has the short form.
+    pytest.param("uvloop tls", marks=pytest.mark.long), pytest.param("asyncio tls", marks=pytest.mark.long)])
 def loop(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

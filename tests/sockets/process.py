@@ -7,18 +7,20 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from .tls import TLSSocket, certificate, trusting
 from .wire import WAIT_SECONDS, Client, get
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 LISTENING = re.compile(
-    r"Japronto is listening on (?:http://(?P<host>\[[0-9a-f:]+\]|[0-9.]+):(?P<port>[0-9]+)|unix:(?P<uds>\S+))"
+    r"Japronto is listening on (?:(?P<scheme>https?)://(?P<host>\[[0-9a-f:]+\]|[0-9.]+):(?P<port>[0-9]+)|unix:(?P<uds>\S+))"
     r" \(backend [^,]+, loop (?P<loop>[a-z]+)\); Ctrl-C stops it\.\n")
 
 
@@ -64,6 +66,7 @@ class Server:
     All that the process may write to stderr is the one line that says where it listens: warnings
     are errors there, and Python complains on stderr of tasks and sockets that were forgotten.
     One that is not to get ``ready``, and one whose start-up hook is on ``hold``, are not waited for.
+    With ``tls`` behind the name of the loop, everything is said over TLS.
     """
 
     def __init__(self, directory: Path, loop: str, *options: str, dev: bool = True,
@@ -73,6 +76,10 @@ class Server:
         self._record.touch()
         self._ended = False
         self._started = 0
+        loop, _, tls = loop.partition(" ")
+        if tls:
+            options = ("--tls-certificate", certificate(directory / "certificate.pem"), *options)
+        self._tls = trusting() if "--tls-certificate" in options else None
         listen = () if {"--host", "--uds"} & set(options) else ("--host", "127.0.0.1")
         port = () if {"--port", "--uds"} & set(options) else ("--port", "0")
         environment = {name: value for name, value in os.environ.items()
@@ -100,7 +107,7 @@ class Server:
         assert matched["loop"] == loop
         self._started = matched.end()
         self.host, self.port, self.uds = matched["host"], int(matched["port"] or 0), matched["uds"]
-        self.url = f"http://{self.host}:{self.port}"
+        self.url = f"{matched['scheme']}://{self.host}:{self.port}"
 
     def _said(self) -> str:
         return self._errors.read_text()
@@ -129,8 +136,23 @@ class Server:
         """Let the handlers go on that wait for ``name``."""
         self._record.with_name(name).touch()
 
-    def connect(self, buffers: int | None = None) -> Client:
-        """A connection; with small ``buffers`` the server feels soon what its client does not do."""
+    def connect(self, buffers: int | None = None, tls: ssl.SSLContext | None = None) -> Client:
+        """A connection; with small ``buffers`` the server feels soon what its client does not do.
+
+        Over TLS if the server speaks it, with what the client needs for that if it has something of its own.
+        """
+        sock = self.connect_below(buffers)
+        context = tls or self._tls
+        if context is None:
+            return Client(sock)
+        try:
+            return Client(TLSSocket(sock, context))
+        except BaseException:
+            sock.close()
+            raise
+
+    def connect_below(self, buffers: int | None = None) -> socket.socket:
+        """A connection over which nothing has been said."""
         family = socket.AF_UNIX if self.uds else socket.AF_INET6 if ":" in self.host else socket.AF_INET
         sock = socket.socket(family)
         try:
@@ -142,12 +164,12 @@ class Server:
         except BaseException:
             sock.close()
             raise
-        return Client(sock)
+        return sock
 
     def refuses(self) -> bool:
         """Whether a new connection is refused."""
         try:
-            self.connect().sock.close()
+            self.connect_below().close()
         except (ConnectionRefusedError, FileNotFoundError):
             return True
         return False

@@ -131,7 +131,7 @@ def test_a_client_gone_while_the_server_does_not_read(start: Start, how: str) ->
     """The loop says nothing of it then: the pipeline is full, or the handler takes no content."""
     server = start("--half-close-seconds", "0.3", "--check-seconds", "0.05")
     pipeline = b"".join(get(f"/when/n{number}") for number in range(200))
-    for octets, name in ((pipeline, "n127"), (post("/upload-late/a", b"x" * 1_000_000), "a")):
+    for octets, name in ((pipeline, "n127"), (post("/upload-late/a", b"x" * 400_000), "a")):
         client = server.connect()
         client.send_beside(octets)
         server.until_recorded(f"{name} started")

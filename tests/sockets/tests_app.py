@@ -279,6 +279,14 @@ def address(request: Request) -> Response:
     return Response(json=request.transport.get_extra_info("peername")[:2])
 
 
+@app.get("/scheme")
+def scheme(request: Request) -> Response:
+    """And who the client is, by its certificate."""
+    shown = request.transport.get_extra_info("peercert") or {}
+    names = [name for _, name in shown.get("subjectAltName", ())]
+    return Response(json={"scheme": request.scheme, "names": names})
+
+
 # Another protocol takes the connection over.
 
 class Shout(asyncio.Protocol):

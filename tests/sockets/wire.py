@@ -14,7 +14,10 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from .tls import TLSSocket
 
 WAIT_SECONDS = 60.0
 """How long the tests wait for what must come; generous, since it passes only in a failing test."""
@@ -207,7 +210,7 @@ def _check(head: Head) -> None:
 class Client:
     """One connection to the server."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket | TLSSocket) -> None:
         self.sock = sock
         sock.settimeout(WAIT_SECONDS)
         if sock.family != socket.AF_UNIX:
