@@ -53,15 +53,15 @@ class Output(logging.Handler):
 
     def __init__(self, path: str, standard: TextIO | None,
                  tell: Callable[[str], object] | None = None) -> None:
-        super().__init__()
         self._path = path
         self._standard = standard
+        self._file = self._opened()  # Ahead of what makes the standard library remember it.
+        super().__init__()
         self._tell = tell
         self._lost = 0  # lines, since the last that was written
         self._torn = False  # whether the last one has only begun
         self._patience: float = PATIENCE_SECONDS  # what was left of it,
         self._waited = time.monotonic()  # and when
-        self._file = self._opened()
         self._waits = not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
         _outputs.add(self)
 

@@ -792,3 +792,67 @@ def test_a_list_of_proxies_is_for_something() -> None:
     assert values("--forwarded-allow-ips", "*", "--proxy-headers", "forwarded")
     assert values("--forwarded-allow-ips", "*", JAPRONTO_PROXY_PROTOCOL="1")
     assert values(JAPRONTO_FORWARDED_ALLOW_IPS="*")  # It may be there for all programs of a machine.
+
+
+# Logs
+
+FAILING = HELLO + """
+def fail(request):
+    request.headers["authorization"]
+    raise LookupError("lost")
+
+app.router.add_route("/fails", fail)
+"""
+
+
+def test_the_error_log(directory: Path) -> None:
+    """A failure names the request and its client, and no query."""
+    (directory / "failing.py").write_text(FAILING)
+    with serving(directory, "failing:app", "--port", "0", "--error-log", "errors") as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.request("GET", "/fails?token=hunter2", headers={"Authorization": "hunter2"})
+        assert connection.getresponse().status == 500
+        connection.close()
+    first, *traceback = (directory / "errors").read_text().splitlines()
+    assert re.fullmatch(r"\S+Z \[\d+\] ERROR GET /fails from 127\.0\.0\.1 failed", first)
+    assert traceback[-1] == "LookupError: lost"
+    assert "hunter2" not in (directory / "errors").read_text()
+    assert (directory / "stderr").read_text() == server.line
+
+
+@pytest.mark.parametrize(("given", "sentence"), [
+    (["--access-log-format", "%(x)s"], "--access-log-format has %(x)s, which is no atom; they are %(h)s "),
+    (["--access-log-format", "%({cookie}i)s"],
+     "--access-log-format has %({cookie}i)s, but cookie holds credentials, which belong in no log; "),
+    (["--log-level", "loud"], "--log-level must be debug, info, warning, error or critical; it is 'loud'"),
+    (["--log-format", "xml"], "--log-format must be plain, text or json; it is 'xml'"),
+    (["--request-id-header", "X Y"],
+     "--request-id-header must be the name of a field, such as X-Request-ID; it is 'X Y'"),
+    (["--log-config", "a", "--log-level", "info"],
+     "--log-config and --log-level exclude each other: say it in the file"),
+    (["--access-logfile", "a"], "there is no option --access-logfile; use --access-log-file"),
+])
+def test_mistakes_about_logs(given: list[str], sentence: str) -> None:
+    assert mistake("hello:app", *given).startswith(sentence)
+
+
+@pytest.mark.parametrize(("given", "code", "sentence"), [
+    (["--log-config", "nowhere.toml"], 2,
+     ("the logging configuration nowhere.toml cannot be used: No such file or directory; "
+      "mend it, or choose another file")),
+    (["--error-log", "nowhere/log"], 3,
+     "cannot write the error log to nowhere/log: No such file or directory; choose another path"),
+    (["--access-log-file", "nowhere/log"], 3,
+     "cannot write the access log to nowhere/log: No such file or directory; choose another path"),
+])
+def test_logs_that_cannot_be(directory: Path, given: list[str], code: int, sentence: str) -> None:
+    assert refused(japronto(directory, "hello:app", "--port", "0", *given), code) == sentence
+
+
+@pytest.mark.parametrize(("given", "on"), [
+    ([], None), (["--access-log"], True), (["--access-log-file", "a"], True),
+    (["--access-log-format", "json"], True), (["--no-access-log-query"], None),
+    (["--no-access-log", "--access-log-file", "a"], False),
+])
+def test_what_turns_the_access_log_on(given: list[str], on: bool | None) -> None:
+    assert values("hello:app", *given).get("access_log") is on

@@ -86,3 +86,23 @@ def test_the_code_is_loaded_anew(start: Start) -> None:
     (master.directory / "hello.py").write_text(PROGRAM.replace("str(os.getpid())", "'new'"))
     master.signal(signal.SIGHUP)
     until(lambda: ask(master) == "new", "the new program answers")
+
+
+# Logs
+
+def test_the_logs_of_all_are_opened_anew(start: Start, tmp_path: Path) -> None:
+    log, old = tmp_path / "access", tmp_path / "old"
+    master = start("--workers", "2", "--access-log-file", str(log), "--access-log-format", "%(U)s %(p)s",
+                   "--error-log", str(tmp_path / "errors"))
+    log.rename(old)
+    master.signal(signal.SIGUSR1)
+
+    def reopened(pid: int) -> bool:
+        links = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+        return str(log) in links and str(old) not in links
+
+    until(lambda: all(map(reopened, master.workers())), "both have the new file")
+    ask(master, "/")
+    assert (old.read_text(), log.read_text().count("\n")) == ("", 1)
+    master.signal(signal.SIGTERM)
+    master.exits()
