@@ -255,6 +255,8 @@ class _Supervisor:
             self._start(slot, now)
         for member in self._crew.to_retire():
             worker = self._workers[member.pid]
+            if member.slot >= self._crew.wanted:
+                close_listeners(self._own.pop(member.slot, ()))
             # Whoever works on the program wants to see what he has written, and not what was there before.
             worker.tell("drain" if self._bounds.reload else "retire")
             self._let_go(member, now + worker.retire_seconds + worker.drain_seconds + MARGIN_SECONDS)
@@ -286,7 +288,8 @@ class _Supervisor:
     def _process(self, slot: int, channel: socket.socket) -> subprocess.Popen[bytes]:
         """A new process of the same command, with what it needs to be a worker."""
         sockets = [listener.sock.fileno() for listener in self._of_slot(slot)]
-        given = Given(slot, channel.fileno(), os.fstat(channel.fileno()).st_ino, sockets)
+        given = Given(slot, channel.fileno(), os.fstat(channel.fileno()).st_ino, sockets,
+                      self._bounds.worker_start_timeout)
         return subprocess.Popen(  # noqa: S603 - what this process is, too
             self._command, env={**os.environ, **given.variable()}, cwd=self._directory,
             pass_fds=(channel.fileno(), *sockets))
@@ -315,7 +318,7 @@ class _Supervisor:
             pass
         self._forget(worker)
         could_not_start = self._crew.left(member, now)
-        if member.slot >= self._crew.wanted or could_not_start:
+        if could_not_start:
             self._close_unserved(member.slot)
         if member.state is State.LEAVING or self._stops:
             if worker.process.returncode < 0 and not worker.killed:

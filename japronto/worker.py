@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import faulthandler
 import json
+import logging
 import os
 import signal
 import socket
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from japronto.listening import Listener
     from japronto.server import Server
 
+log = logging.getLogger("japronto.error")
+
 VARIABLE: Final = "JAPRONTO_WORKER"
 LINE_BYTES: Final = 64 * 1024
 """The longest line that a master takes."""
@@ -37,12 +40,16 @@ LOOK_SECONDS: Final = 1.0
 
 
 class Given(NamedTuple):
-    """What a master gives a worker: a slot, the numbers of descriptors, and the channel's inode."""
+    """What a master gives a worker: a slot, the numbers of descriptors, and the inode of the channel.
+
+    ``seconds`` is how long it may take to get ready.
+    """
 
     slot: int
     channel: int
     identity: int
     sockets: Sequence[int]
+    seconds: float
 
     def variable(self) -> dict[str, str]:
         return {VARIABLE: json.dumps(self._asdict())}
@@ -74,6 +81,7 @@ class Master:
         self._channel.set_inheritable(False)
         self._channel.setblocking(False)
         atexit.register(self._channel.close)
+        self.end_in(given.seconds + 1)
         # The terminal interrupts all its processes; it is the master who decides what comes of it.  A
         # handler, other than SIG_IGN, is not inherited by what the program starts.
         for number in (signal.SIGINT, signal.SIGHUP):
@@ -87,6 +95,16 @@ class Master:
         from japronto.listening import inherited  # noqa: PLC0415 - only those that serve need it
 
         return inherited(self._sockets, config, scheme=config.scheme)
+
+    @staticmethod
+    def end_in(seconds: float) -> None:
+        """Let the kernel end this process unless this is called again in time; 0 lets it live.
+
+        It is the master who ends a worker that hangs.  This is for one whose master is gone, and that would
+        never learn of it.  A program that has a use for SIGALRM itself is left alone.
+        """
+        if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def tell(self, word: str, **said: Any) -> None:
         """Tell the master; it need not be there, nor read."""
@@ -127,22 +145,24 @@ class _Look:
         self._server = server
         self._loop = server.worker.loop
         self._seconds = LOOK_SECONDS
-        self._alarm = 0.0
+        self._patience = 0.0
         if bounds.worker_timeout is not None:
             self._seconds = min(LOOK_SECONDS, bounds.worker_timeout / 4)
-            self._alarm = 2 * bounds.worker_timeout + 1
+            self._patience = 2 * bounds.worker_timeout + 1
         # Not all workers at once, though they have begun together.
         share = int.from_bytes(os.urandom(4)) / 2**32
         self._requests = bounds.max_requests and bounds.max_requests + round(bounds.jitter() * share)
         self._until = bounds.worker_lifetime and self._loop.time() + bounds.worker_lifetime * (1 + share / 10)
         self._rss = bounds.max_rss
+        if self._rss and (size := resident()) >= self._rss:  # So would each that replaces it.
+            log.warning("A worker that has just started holds %d MiB, which is more than max_rss; that does "
+                        "not count then", size >> 20)
+            self._rss = None
         self._asked = False
 
     def begin(self) -> None:
         self._loop.call_later(self._seconds, self.begin)
-        # A worker that hangs is ended by its master, or by the kernel where there is none any more.
-        if self._alarm and signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
-            signal.setitimer(signal.ITIMER_REAL, self._alarm)
+        self._master.end_in(self._patience)
         why = "" if self._asked else self._why_leave()
         if why:
             self._asked = True

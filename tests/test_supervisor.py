@@ -156,7 +156,7 @@ def test_a_master_imports_nothing_that_serves() -> None:
 
 def test_a_worker_takes_what_its_master_gives() -> None:
     with socket.socket() as channel:
-        given = Given(1, channel.fileno(), os.fstat(channel.fileno()).st_ino, [3, 4])
+        given = Given(1, channel.fileno(), os.fstat(channel.fileno()).st_ino, [3, 4], 1)
         environ = given.variable()
         assert taken(environ) == given
         assert environ == {}
@@ -166,7 +166,7 @@ def test_a_worker_takes_what_its_master_gives() -> None:
 def test_what_was_meant_for_another_process_is_not_taken() -> None:
     with socket.socket() as other:
         for descriptor in (other.fileno(), 999):
-            environ = Given(1, descriptor, 0, [3, 4]).variable()
+            environ = Given(1, descriptor, 0, [3, 4], 1).variable()
             assert list(environ) == [VARIABLE]
             assert taken(environ) is None
             assert environ == {}

@@ -15,10 +15,13 @@ from typing import Protocol
 
 import pytest
 from command import COMMAND, ROOT, WAIT_SECONDS
+from sockets.conftest import pytest_collection_modifyitems, pytest_configure
 from sockets.process import until
 
+__all__ = ["pytest_collection_modifyitems", "pytest_configure"]
+
 PROGRAM = """
-import os, signal, time
+import asyncio, os
 from japronto import Application
 app = Application()
 @app.get("/")
@@ -26,11 +29,17 @@ def who(request):
     return request.Response(text=str(os.getpid()))
 @app.get("/block")
 def block(request):
+    open("blocked", "w").close()
     while True:
         pass
+@app.get("/wait")
+async def wait(request):
+    open("waiting", "w").close()
+    while not os.path.exists("go"):
+        await asyncio.sleep(0.01)
+    return request.Response(text="gone")
 @app.get("/slow")
 async def slow(request):
-    import asyncio
     await asyncio.sleep(3600)
 """
 

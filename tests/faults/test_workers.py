@@ -5,9 +5,13 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from command import COMMAND, ROOT, WAIT_SECONDS
 from sockets.process import until
 
 from .conftest import PROGRAM, Master, Start, alive
@@ -86,6 +90,343 @@ def test_the_code_is_loaded_anew(start: Start) -> None:
     (master.directory / "hello.py").write_text(PROGRAM.replace("str(os.getpid())", "'new'"))
     master.signal(signal.SIGHUP)
     until(lambda: ask(master) == "new", "the new program answers")
+
+
+def test_the_code_is_loaded_anew_where_each_worker_has_its_own_socket(start: Start) -> None:
+    """What waits to be accepted there waits for the next worker."""
+    master = start("--workers", "2", "--reuse-port", *BRIEF)
+    with Load(master.port, clients=16) as load:
+        for _ in range(2):
+            before = set(master.workers())
+            master.signal(signal.SIGHUP)
+            until(lambda before=before: before.isdisjoint(master.workers()), "all workers are replaced")
+            load.go_on(100)
+    assert load.failures == []
+
+
+def test_an_idle_client_may_ask_once_more(start: Start) -> None:
+    master = start("--workers", "1", "--retire-seconds", "60")
+    (old,) = master.workers()
+    client = http.client.HTTPConnection("127.0.0.1", master.port, timeout=30)
+    client.connect()
+    master.signal(signal.SIGHUP)
+    until(lambda: int(ask(master)) != old, "the new worker serves")
+    client.request("GET", "/")
+    answer = client.getresponse()
+    assert (int(answer.read()), answer.getheader("Connection")) == (old, "close")
+    until(lambda: old not in master.workers(), "the old worker ends")
+    client.close()
+
+
+def test_a_program_that_cannot_be_loaded_replaces_nobody(start: Start) -> None:
+    master = start("--workers", "2")
+    before = master.workers()
+    (master.directory / "hello.py").write_text("def (")
+    master.signal(signal.SIGHUP)
+    master.until_said("The program cannot be loaded anew: hello cannot be imported: SyntaxError")
+    assert master.workers() == before
+    assert master.said().count("SyntaxError") == 1
+    assert int(ask(master)) in before
+    (master.directory / "hello.py").write_text(PROGRAM)
+    master.signal(signal.SIGHUP)
+    until(lambda: set(before).isdisjoint(master.workers()), "the mended program is loaded")
+
+
+def test_workers_that_cannot_start_come_more_rarely(start: Start) -> None:
+    """And the others go on; once the program is mended, all are there again."""
+    master = start("--workers", "2")
+    first, second = master.workers()
+    (master.directory / "hello.py").write_text("raise RuntimeError('no database')")
+    os.kill(first, signal.SIGKILL)
+    master.until_said("no database in")
+    master.until_said("the next one follows in 0.5 s")
+    master.until_said("the next one follows in 1 s")
+    assert int(ask(master)) == second
+    (master.directory / "hello.py").write_text(PROGRAM)
+    until(lambda: len(master.workers()) == 2 and first not in master.workers(), "there are two workers again")
+
+
+def test_a_worker_that_hangs_is_found(start: Start) -> None:
+    """The log says where it hangs."""
+    master = start("--workers", "1", "--worker-timeout", "0.5")
+    (old,) = master.workers()
+    with socket.create_connection(("127.0.0.1", master.port)) as client:
+        client.sendall(b"GET /block HTTP/1.1\r\nHost: a\r\n\r\n")
+        master.until_said(f"Worker {old} hung, without a sign of life for 0.5 s, and is killed; replaced by ")
+        until(lambda: not alive(old), "it is killed")
+    assert "in block" in master.said()
+    assert int(ask(master)) != old
+
+
+def test_a_worker_that_asks_for_nothing_but_time_is_left_alone(start: Start) -> None:
+    """What the master has slept itself does not count."""
+    master = start("--workers", "1", "--worker-timeout", "0.5")
+    (worker,) = master.workers()
+    master.signal(signal.SIGSTOP)
+    time.sleep(0.8)
+    master.signal(signal.SIGCONT)
+    master.signal(signal.SIGTTIN)
+    until(lambda: len(master.workers()) == 2, "the master has looked")
+    assert worker in master.workers()
+    assert "hung" not in master.said()
+
+
+GROWING = PROGRAM.replace("def who(request):", "def who(request, kept=[]):\n    kept.append(bytes(10**6))")
+
+
+@pytest.mark.parametrize(("option", "value"), [
+    ("--max-requests", "20"), ("--max-rss", "150m"), ("--worker-lifetime", "0.5")])
+def test_a_worker_that_has_done_enough_is_replaced(start: Start, option: str, value: str) -> None:
+    master = start("--workers", "1", option, value, "--worker-timeout", "2", *BRIEF, program=GROWING)
+    (old,) = master.workers()
+    with Load(master.port, clients=1) as load:
+        until(lambda: len(load.servers) >= 2 and old not in master.workers(), "another one serves")
+    assert load.failures == []
+    assert "Worker" not in master.said()
+
+
+def test_a_bound_that_no_worker_could_keep_is_none(start: Start) -> None:
+    master = start("--workers", "1", "--max-rss", "1m", "--worker-timeout", "0.2")
+    before = master.workers()
+    assert "which is more than max_rss; that does not count then\n" in master.said()
+    ask(master)
+    assert master.workers() == before
+
+
+# Numbers
+
+def test_workers_come_and_go_by_signals(start: Start) -> None:
+    master = start("--workers", "1", *BRIEF)
+    (first,) = master.workers()
+    master.signal(signal.SIGTTOU)  # Never below one.
+    for count in (2, 3):
+        master.signal(signal.SIGTTIN)
+        until(lambda count=count: len(master.workers()) == count, f"there are {count}")
+    with Load(master.port) as load:
+        load.go_on(50)
+        for count in (2, 1):
+            master.signal(signal.SIGTTOU)
+            until(lambda count=count: len(master.workers()) == count, f"there are {count}")
+        load.go_on(50)
+    assert load.failures == []
+    assert master.workers() == [first]
+
+
+def test_the_variable_of_other_servers(start: Start) -> None:
+    assert len(start(WEB_CONCURRENCY="2").workers()) == 2
+    assert len(start(WEB_CONCURRENCY="2", JAPRONTO_WORKERS="3").workers()) == 3
+    assert len(start("--reload", WEB_CONCURRENCY="2").workers()) == 1
+
+
+# The end
+
+def test_a_second_signal_does_not_wait(start: Start) -> None:
+    master = start("--workers", "2")
+    with socket.create_connection(("127.0.0.1", master.port)) as client:
+        client.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        ask(master)
+        master.signal(signal.SIGTERM)
+        master.until_said("Finishing what 1 worker began, at most 30 s; another signal stops at once.\n")
+        master.signal(signal.SIGTERM)
+        master.exits(1)
+
+
+def test_quit_does_not_wait(start: Start) -> None:
+    master = start("--workers", "2")
+    with socket.create_connection(("127.0.0.1", master.port)) as client:
+        client.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        ask(master)
+        master.signal(signal.SIGQUIT)
+        master.exits(1)
+
+
+def test_a_manager_may_signal_all_processes(start: Start) -> None:
+    """As systemd does, and a terminal: a worker that hears of it twice does not take it for impatience."""
+    master = start("--workers", "2")
+    with socket.create_connection(("127.0.0.1", master.port)) as client:
+        client.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+        until((master.directory / "waiting").exists, "the request is under way")
+        workers = master.workers()
+        for pid in (*workers, master.process.pid):
+            os.kill(pid, signal.SIGTERM)
+        until(lambda: sum(map(alive, workers)) == 1, "the idle worker ends")
+        (master.directory / "go").touch()
+        answer = client.recv(1000)
+    assert b"Connection: close" in answer
+    master.exits(0)
+
+
+def test_a_worker_that_does_not_end_is_killed(start: Start) -> None:
+    master = start("--workers", "1", "--drain-seconds", "0.1")
+    with socket.create_connection(("127.0.0.1", master.port)) as client:
+        client.sendall(b"GET /block HTTP/1.1\r\nHost: a\r\n\r\n")
+        until((master.directory / "blocked").exists, "it blocks")
+        for _ in range(3):
+            master.signal(signal.SIGTERM)
+            until(lambda: master.process.poll() is not None or not pending(master), "the signal was taken")
+        master.exits(1)
+
+
+def pending(master: Master) -> bool:
+    """Whether the process has signals that it has not taken yet."""
+    status = Path(f"/proc/{master.process.pid}/status").read_text()
+    return any(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("ShdPnd"))
+
+
+def test_workers_do_not_outlive_their_master(start: Start) -> None:
+    """Neither those that serve nor one that hangs."""
+    master = start("--workers", "2", "--worker-timeout", "1")
+    workers = master.workers()
+    hung = start("--workers", "1", "--worker-start-timeout", "1", program="import time\ntime.sleep(3600)",
+                 ready=False)
+    until(lambda: len(hung.workers()) == 1, "a worker is started")
+    workers += hung.workers()
+    hung.process.kill()
+    with socket.create_connection(("127.0.0.1", master.port)) as client:
+        client.sendall(b"GET /block HTTP/1.1\r\nHost: a\r\n\r\n")
+        until((master.directory / "blocked").exists, "one blocks")
+        master.process.kill()
+        for pid in workers:
+            until(lambda pid=pid: not alive(pid), "the worker ends")
+
+
+# What keeps workers from starting
+
+@pytest.mark.parametrize(("program", "code", "sentence"), [
+    ("def (", 3, "hello cannot be imported: SyntaxError: "),
+    ("application = 1", 2, "there is no app in the module hello "),
+    ("import os\nos._exit(7)", 3, "no worker could start: the first one ended with exit code 7"),
+    ("import os\nos.kill(os.getpid(), 9)", 3, "no worker could start: the first one was killed by SIGKILL"),
+])
+def test_workers_that_never_start(start: Start, program: str, code: int, sentence: str) -> None:
+    """The sentence is said once, not by each of them."""
+    master = start("--workers", "2", program=program, ready=False)
+    said = master.exits(code)
+    assert said.startswith(f"japronto: {sentence}")
+    assert said.count("\n") == 1
+
+
+def test_workers_that_are_never_ready(start: Start) -> None:
+    master = start("--workers", "1", "--worker-start-timeout", "0.5", ready=False,
+                   program="import time\ntime.sleep(3600)")
+    assert master.exits(3).endswith("japronto: it was not ready after 0.5 s\n")
+
+
+def test_a_program_with_workers(start: Start) -> None:
+    """``app.run()`` in a worker ends the program there, and goes on in the master."""
+    program = PROGRAM + "app.run('127.0.0.1', 0, worker_num=2)\nprint('the end', flush=True)\n"
+    master = start(program=program, run=True)
+    assert int(ask(master)) in master.workers()
+    master.signal(signal.SIGTERM)
+    assert master.exits(0).endswith("the end\n")
+    assert master.said().count("the end") == 1
+
+
+def test_a_program_that_cannot_be_run_again(tmp_path: Path) -> None:
+    program = PROGRAM + "app.run('127.0.0.1', 0, worker_num=2)\n"
+    done = subprocess.run(
+        COMMAND[:1], input=program, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "japronto: the program comes from standard input, where workers cannot read it again; "
+        "put it into a file, or serve without workers and reloading\n")
+
+
+def test_a_child_of_a_worker_is_no_worker(start: Start) -> None:
+    """The variable that makes a worker is gone before the program may start anything."""
+    program = PROGRAM + """
+@app.get('/environment')
+def names(request):
+    return request.Response(json=[name for name in os.environ if name.startswith('JAPRONTO')])
+"""
+    master = start("--workers", "1", program=program)
+    assert ask(master, "/environment") == "[]"
+
+
+# The file with the process id
+
+def test_the_pid_file(start: Start) -> None:
+    master = start("--workers", "1", "--pid-file", "pid")
+    file = master.directory / "pid"
+    assert file.read_text() == f"{master.process.pid}\n"
+    other = start("--pid-file", str(file), ready=False)
+    assert other.exits(3) == (f"japronto: the process {master.process.pid}, which runs, holds the pid file "
+                              f"{file}; stop it, or choose another file\n")
+    master.signal(signal.SIGTERM)
+    master.exits(0)
+    assert not file.exists()
+
+
+def test_a_pid_file_that_was_left_behind(start: Start) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    first = start("--pid-file", "pid", ready=False)
+    first.listening()
+    file = first.directory / "pid"
+    first.process.kill()
+    first.process.wait()
+    assert file.exists()
+    second = start("--pid-file", str(file))
+    assert file.read_text() == f"{second.process.pid}\n"
+    file.write_text("another\n")
+    second.signal(signal.SIGTERM)
+    second.exits(0)
+    assert file.read_text() == "another\n"
+
+
+# Reloading
+
+def hiding(directory: Path) -> dict[str, str]:
+    """The environment of a Python that has no watchfiles."""
+    (directory / "sitecustomize.py").write_text("import sys\nsys.modules['watchfiles'] = None\n")
+    return {"PYTHONPATH": os.pathsep.join([str(directory), str(ROOT)])}
+
+
+@pytest.mark.parametrize("watchfiles", [True, False])
+def test_the_program_is_loaded_when_it_changes(start: Start, tmp_path: Path, watchfiles: bool) -> None:
+    """A syntax error is survived, and what is not Python does not count."""
+    master = start("--reload", **({} if watchfiles else hiding(tmp_path)))
+    old = ask(master)
+    (master.directory / "notes.txt").touch()
+    (master.directory / "hello.py").write_text(PROGRAM.replace("str(os.getpid())", "'new'"))
+    master.until_said("hello.py changed; reloading\n")
+    until(lambda: ask(master) == "new", f"the new program answers, not {old}")
+    (master.directory / "hello.py").write_text("def (")
+    master.until_said("The program cannot be loaded anew: hello cannot be imported: SyntaxError")
+    assert ask(master) == "new"
+    (master.directory / "hello.py").write_text(PROGRAM)
+    until(lambda: ask(master) != "new", "the mended program answers")
+    assert "notes" not in master.said()
+
+
+def test_a_program_that_cannot_start_is_waited_for(start: Start) -> None:
+    master = start("--reload", program="def (", ready=False)
+    master.until_said("The program cannot be loaded: hello cannot be imported: SyntaxError")
+    (master.directory / "hello.py").write_text(PROGRAM)
+    master.listening()
+    assert int(ask(master)) in master.workers()
+
+
+# The long form
+
+@pytest.mark.long
+@pytest.mark.program("wrk")
+def test_nothing_is_lost_in_ten_renewals(start: Start) -> None:
+    """Half a million requests and more, one by one and pipelined."""
+    master = start("--workers", "2", "--retire-seconds", "3")
+    command = ["wrk", "-t1", "-c50", "-d60s", f"http://127.0.0.1:{master.port}/"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as wrk, \
+            Load(master.port, clients=4, pipelined=24) as load:
+        for _ in range(10):
+            before = set(master.workers())
+            master.signal(signal.SIGHUP)
+            until(lambda before=before: before.isdisjoint(master.workers()), "all workers are replaced")
+        report, _ = wrk.communicate()
+    assert load.failures == []
+    assert "Socket errors" not in report, report
+    assert "Non-2xx" not in report, report
+    assert int(report.split(" requests in")[0].split()[-1]) + load.answered >= 500_000, report
 
 
 # Logs
