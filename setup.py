@@ -6,6 +6,7 @@ has left of it is deleted.
 """
 
 import importlib.machinery
+import importlib.util
 import os
 import runpy
 from pathlib import Path
@@ -17,6 +18,11 @@ from setuptools.command.editable_wheel import editable_wheel
 CHOICE = os.environ.get("JAPRONTO_BUILD_ACCEL", "auto")
 if CHOICE not in ("auto", "yes", "no"):
     raise SystemExit(f"JAPRONTO_BUILD_ACCEL must be auto, yes or no; it is {CHOICE!r}")
+
+if CHOICE == "yes" and importlib.util.find_spec("cffi") is None:
+    # Without it setuptools knows no cffi_modules, and only warns.
+    raise SystemExit("JAPRONTO_BUILD_ACCEL is yes, and the fast parts are built with cffi, which is not "
+                     "installed; pip install cffi")
 
 ACCEL = Path("japronto/accel")
 CSRC = ACCEL / "csrc"

@@ -105,6 +105,16 @@ def test_the_choice(sdist: Path, tmp_path: Path, choice: str, good: bool) -> Non
         assert "JAPRONTO_BUILD_ACCEL must be auto, yes or no; it is 'perhaps'" in done.stdout + done.stderr
 
 
+def test_yes_needs_cffi() -> None:
+    """Without it setuptools would leave out what it builds."""
+    code = ("import runpy, sys; sys.modules['cffi'] = None; sys.argv = ['setup.py', '--version']; "
+            "runpy.run_path('setup.py')")
+    done = run(sys.executable, "-c", code, cwd=ROOT, JAPRONTO_BUILD_ACCEL="yes")
+    assert (done.returncode, done.stderr) == (
+        1, ("JAPRONTO_BUILD_ACCEL is yes, and the fast parts are built with cffi, which is not installed; "
+           "pip install cffi\n"))
+
+
 def built(tree: Path) -> list[str]:
     """What there is of compiled modules, in the tree and in its build directory."""
     return [str(path.relative_to(tree)) for path in tree.rglob("*.so")]

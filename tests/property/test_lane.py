@@ -14,19 +14,21 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import enum
+import gc
 import logging
 import re
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from http.cookies import SimpleCookie
+from itertools import count
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from japronto import backend
@@ -65,16 +67,22 @@ VARYING = re.compile(r"0x[0-9a-f]+|japronto\.(?:[a-z_]+\.)*")
 """What differs in messages: addresses, and the modules of classes."""
 
 
+SCENES: weakref.WeakSet[Scene] = weakref.WeakSet()
+
+
 class Scene:
     """What the handlers of one application share with the test."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        SCENES.add(self)
         self.loop = loop
         self.events: list[tuple[Any, ...]] = []
         self.kept: list[Any] = []
         self.weak: list[weakref.ref[Any]] = []
         self.tasks: list[Any] = []
         self.broken_off = False
+        self.under_way: Any = None
+        """The request whose handler is called just now."""
         self._waiting: list[asyncio.Future[None]] = []
 
     def log(self, *event: Any) -> None:
@@ -271,6 +279,11 @@ for each, made in ANSWERS.items():
 def echo(scene: Scene, request: Any) -> Any:
     scene.log("saw", seen(request))
     return request.Response(json={"target": request.target, "headers": dict(request.headers)})
+
+
+@behaviour
+def looks_at_a_field(scene: Scene, request: Any) -> Any:
+    return request.Response(text=request.headers["host"])
 
 
 @behaviour
@@ -515,7 +528,11 @@ def application(scene: Scene, names: Iterable[str], *, limits: Limits | None = N
 
 def called(scene: Scene, name: str, function: Behaviour, request: Any) -> Any:
     scene.log("called", name)
-    return function(scene, request)
+    scene.under_way = request
+    try:
+        return function(scene, request)
+    finally:
+        scene.under_way = None
 
 
 def sync_middleware(request: Any, handler: Callable[..., Any]) -> Any:
@@ -839,6 +856,38 @@ def scenarios(draw: Draw) -> Scenario:
 @given(scenario=scenarios())
 def test_with_the_lane_and_without_the_same_happens(scenario: Scenario) -> None:
     compare(*scenario.steps, **scenario.options)
+
+
+@contextmanager
+def collecting(rhythm: int) -> Iterator[None]:
+    """A collection with every other object; some of them look at the requests that are under way."""
+    def look(phase: str, info: object) -> None:
+        for scene in () if next(calls) % rhythm else tuple(SCENES):
+            with suppress(Exception):
+                scene.under_way.head.section, scene.under_way.headers  # noqa: B018
+
+    calls = count()
+    threshold = gc.get_threshold()
+    gc.collect()
+    gc.freeze()  # so that it does not walk all of pytest each time
+    gc.callbacks.append(look)
+    gc.set_threshold(1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(look)
+        gc.unfreeze()
+
+
+@settings(max_examples=20)
+@given(scenario=scenarios(), rhythm=st.integers(5, 50))
+@example(scenario=Scenario({}, [("receive", get("echo", "keeps", "marks", "plain") * 3)]), rhythm=7)
+@example(scenario=Scenario({}, [("receive", get("looks-at-a-field") * 50)]), rhythm=19)
+def test_a_collection_may_start_anywhere(scenario: Scenario, rhythm: int) -> None:
+    """Also in the middle of C, and what it runs may look at what is made there."""
+    with collecting(rhythm):
+        compare(*scenario.steps, **scenario.options)
 
 
 @pytest.mark.parametrize("name", sorted(BEHAVIOURS))
