@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from japronto import Application, Limits, Request, Response, Timeouts
-from japronto.access import SECRET_FIELDS, Entry, _local_time, escaped, line_of
+from japronto.access import ATOMS, FORMATS, SECRET_FIELDS, Entry, _local_time, escaped, line_of
 from japronto.config import ACCESS_FORMATS
 from japronto.errors import StartError, UsageError
 from japronto.interfaces import Target
@@ -161,6 +161,16 @@ def test_no_line_can_be_forged(value: str, remote: str) -> None:
     assert '"' not in re.sub(r"\\.", "", escaped(remote))
     assert json.loads(line("json", b"/", section, remote=remote))["remote"] == (remote or None)
     assert line("json", b"/", section, remote=remote).isascii()
+
+
+def test_the_page_names_all() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "logging.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`%\((\w+)\)s`", page)) == set(ATOMS)
+    assert {f"`{name}`" for name in ACCESS_FORMATS} <= set(re.findall(r"`\w+`", page))
+    assert all(f"`%({{{name}}}i)s`" in page or f"`{name}`" in page for name in SECRET_FIELDS)
+    example = json.loads("".join(re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)))
+    assert list(example) == list(json.loads(line("json")))
+    assert FORMATS["common"] in page
 
 
 # Lines of a server
