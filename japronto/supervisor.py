@@ -303,7 +303,7 @@ class _Supervisor:
             return self._listeners
         if slot not in self._own:
             self._own[slot] = inherited([os.dup(listener.sock.fileno()) for listener in self._listeners],
-                                        self._config)
+                                        self._config, scheme=self._config.scheme)
         return self._own[slot]
 
     def _close_unserved(self, slot: int) -> None:

@@ -4,8 +4,8 @@ A context is made anew for each reload and takes the place of the one before, so
 and half of the other.  Whatever is wrong with the files is one sentence, and a StartError: the files may be
 right tomorrow.
 
-What is not said here is as Python has it: no compression, no renegotiation, no TLS before 1.2, cipher suites
-with forward secrecy, the server's order of preference, session tickets.
+What is not said here is as Python has it: no compression, cipher suites with forward secrecy, the server's
+order of preference, session tickets.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def context(config: TLSConfig | ssl.SSLContext) -> ssl.SSLContext:
     if isinstance(config, ssl.SSLContext):
         return _ready(config)
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.options |= ssl.OP_NO_RENEGOTIATION  # It costs the server more than the client who asks for it.
     made.minimum_version = VERSIONS[config.min_version]
     made.set_alpn_protocols(PROTOCOLS)
     _load_certificate(made, config)

@@ -282,3 +282,12 @@ def test_curl(server: Server, tmp_path: Path) -> None:
     said, _ = curl("--cacert", str(tmp_path / "ca.pem"), "--write-out", "<%{num_connects}>",
                    f"{server.url}/hello/1", f"{server.url}/big/70000")
     assert said == f"hello 1<1>{'x' * 70_000}<0>"
+
+
+def test_the_proxy_protocol_comes_ahead_of_the_handshake(start: Start, tmp_path: Path) -> None:
+    server = start("--tls-certificate", certificate(tmp_path / "own.pem"), "--proxy-protocol")
+    sock = server.connect_below()
+    sock.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 5000 443\r\n")
+    with Client(TLSSocket(sock, trusting())) as client:
+        assert client.ask(get("/address")).json == ["192.0.2.7", 5000]
+        assert client.ask(get("/scheme")).json["scheme"] == "https"
