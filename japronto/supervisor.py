@@ -188,6 +188,7 @@ class _Supervisor:
         self._workers: dict[int, _Worker] = {}
         self._lost: dict[int, str] = {}  # for each slot, what became of the worker that was there
         self._failed: list[_Worker] = []  # that could not start, while none ever could
+        self._no_process = ""  # why there was not even a process
         self._ever = False  # whether one could
         self._announced = False
         self._reloading = False
@@ -276,6 +277,7 @@ class _Supervisor:
         except (OSError, StartError) as error:
             ours.close()
             self._crew.failed_to_start(now)
+            self._no_process = str(error)
             log.error("No worker can be started: %s", error)
             return
         ours.setblocking(False)
@@ -361,6 +363,8 @@ class _Supervisor:
 
     def _why_not(self) -> StartError | UsageError:
         """Why no worker could start: what the first of them says."""
+        if not self._failed:
+            return StartError(f"no worker could be started: {self._no_process}")
         worker = self._failed[0]
         if worker.code == 2:
             return UsageError(worker.sentence)
@@ -385,7 +389,10 @@ class _Supervisor:
         worker.rest = worker.rest[-LINE_BYTES:]
         for line in lines:
             word, _, said = line.partition(b" ")
-            self._take(worker, word.decode(), json.loads(said), now)
+            try:
+                self._take(worker, word.decode(), json.loads(said), now)
+            except (ValueError, TypeError, LookupError, RecursionError):  # A program may write anywhere.
+                log.warning("Worker %d says what means nothing: %.80r", worker.member.pid, line)
         return True
 
     def _take(self, worker: _Worker, word: str, said: dict[str, Any], now: float) -> None:

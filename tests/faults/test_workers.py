@@ -346,6 +346,16 @@ def names(request):
     assert ask(master, "/environment") == "[]"
 
 
+def test_what_a_worker_says_does_not_end_its_master(start: Start) -> None:
+    program = PROGRAM + """
+from japronto.worker import MASTER
+MASTER._channel.sendall(b'nonsense' + bytes(range(256)) + b'ready 5\\nready {}\\nfailed [1]\\n')
+"""
+    master = start("--workers", "1", program=program)
+    assert int(ask(master)) in master.workers()
+    assert master.said().count("says what means nothing") >= 3
+
+
 # The file with the process id
 
 def test_the_pid_file(start: Start) -> None:
