@@ -58,7 +58,7 @@ Address = TCPAddress | UnixAddress | Descriptor
 
 TCP: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[^\s:/\[\]]*))"
                         r":(?P<port>\d{1,5})", re.ASCII)
-PASSED: Final = re.compile(r"fd://(?:(?P<number>\d{1,9})|(?P<name>[^\s:/,]{1,255}))", re.ASCII)
+PASSED: Final = re.compile(r"fd://(?:(?P<number>\d{1,9})|(?P<name>[A-Za-z_][^\s:/,]{0,254}))", re.ASCII)
 
 MODE_MAX: Final = 0o777
 DESCRIPTOR_MAX: Final = 10**9 - 1
@@ -192,7 +192,8 @@ class ServerConfig:
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} exclude each other; bind takes several addresses")
         addresses = self.addresses()
-        if len(set(addresses)) < len(addresses):
+        fixed = [address for address in addresses if getattr(address, "port", None) != 0]
+        if len(set(fixed)) < len(fixed):
             raise UsageError(f"an address is asked for twice; leave one out of {', '.join(self.bind)}")
         if any(isinstance(address, UnixAddress) and "\0" in address.path for address in addresses):
             raise UsageError("the path of a Unix socket must not contain NUL; choose another")

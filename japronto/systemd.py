@@ -29,9 +29,8 @@ def passed() -> dict[int, str]:
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return {}
     count = _number(os.environ, "LISTEN_FDS")
-    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
-    names += ["unknown"] * (count - len(names))
-    return {FIRST_DESCRIPTOR + place: names[place] for place in range(count)}
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":") + [""] * count
+    return {FIRST_DESCRIPTOR + place: names[place] or "unknown" for place in range(count)}
 
 
 def passed_to_the_parent() -> bool:

@@ -667,11 +667,11 @@ def test_a_host_that_cannot_be(directory: Path, host: str, reason: str) -> None:
         f"cannot listen on {host} port 0: {reason}")
 
 
-@pytest.mark.parametrize("options", [["--reuse-port", "--uds", "socket"], ["--bind", ":0", "--bind", ":0"]])
+@pytest.mark.parametrize("options", [["--reuse-port", "--uds", "socket"], ["--bind", ":1", "--bind", ":1"]])
 def test_what_makes_no_sense_together(directory: Path, options: list[str]) -> None:
     assert refused(japronto(directory, "hello:app", *options), 2).endswith((
         "--reuse-port is for TCP ports, and none is asked for; leave it out",
-        "an address is asked for twice; leave one out of :0, :0"))
+        "an address is asked for twice; leave one out of :1, :1"))
 
 
 def test_a_unix_socket_in_use(directory: Path) -> None:

@@ -25,8 +25,9 @@ import pytest
 
 from japronto import Application, Limits, Request, Response, Timeouts, backend
 from japronto.errors import StartError, UsageError
+from japronto.listening import close_listeners, inherited, open_listeners
 from japronto.protocol import HTTPProtocol
-from japronto.server import Server, ServerConfig, Worker, loop_name, new_loop, serve
+from japronto.server import Server, ServerConfig, Worker, loop_name, new_loop, serve, start_server
 
 WAIT_SECONDS = 60
 HERE = Path(__file__)
@@ -810,6 +811,50 @@ def test_no_host_is_every_address(run: Run) -> None:
             addresses = {sock.getsockname()[0] for sock in server.sockets}
         assert addresses == {"0.0.0.0", "::"}
     run(main())
+
+
+def test_connections_do_not_wait_to_send(run: Run) -> None:
+    """TCP_NODELAY is set by the loop, if the socket that it is given says that it is for TCP."""
+    async def main() -> None:
+        app = Application()
+
+        @app.get("/")
+        def delays(request: Request) -> Response:
+            sock = request.transport.get_extra_info("socket")
+            return Response(json=sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        async with await app.start_server(port=0) as server:
+            assert await content(server) == "1"
+        with socket.create_server(("127.0.0.1", 0)) as foreign:
+            async with await app.start_server(fd=foreign.detach()) as server:
+                assert await content(server) == "1"
+    run(main())
+
+
+def test_listeners_of_a_master(run: Run, tmp_path: Path) -> None:
+    """Its worker serves on them, closes its own descriptors, and leaves the Unix socket's file."""
+    path = tmp_path / "socket"
+    config = ServerConfig(bind=["127.0.0.1:0", f"unix:{path}"])
+    masters = open_listeners(config)
+
+    async def main() -> None:
+        for _ in range(2):
+            listeners = inherited([listener.sock.dup().detach() for listener in masters], config)
+            async with await start_server(greeter(), config, listeners) as server:
+                assert server.addresses == [f"http://127.0.0.1:{masters[0].port}", f"unix:{path}"]
+                assert (server.address, server.port) == (server.addresses[0], masters[0].port)
+                assert await content(server) == "hello"
+                reader, writer = await asyncio.open_unix_connection(path)
+                writer.write(b"GET / HTTP/1.0\r\n\r\n")
+                assert (await reader.read()).endswith(b"hello")
+                writer.close()
+                await writer.wait_closed()
+            await asyncio.sleep(0)
+            assert [listener.sock.fileno() for listener in listeners] == [-1, -1]
+            assert path.is_socket()
+    run(main())
+    close_listeners(masters)
+    assert not path.exists()
 
 
 def test_a_unix_socket_is_removed_when_the_server_closes(run: Run, tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -14,8 +14,9 @@ from .process import ADDRESSES, PROGRAMS, Server, found
 
 
 class Start(Protocol):
-    def __call__(self, *options: str, dev: bool = True, ready: bool = True,
-                 hold: bool = False) -> Server: ...
+    def __call__(self, *options: str, dev: bool = True, ready: bool = True, hold: bool = False,
+                 before: Sequence[str] = (), passed: Sequence[int] | None = None,
+                 environment: Mapping[str, str] | None = None) -> Server: ...
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,10 +60,10 @@ def start(loop: str, tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
         count = itertools.count()
 
-        def started(*options: str, dev: bool = True, ready: bool = True, hold: bool = False) -> Server:
+        def started(*options: str, **how: Any) -> Server:
             directory = tmp_path / f"server-{next(count)}"
             directory.mkdir()
-            server = Server(directory, loop, *options, dev=dev, ready=ready, hold=hold)
+            server = Server(directory, loop, *options, **how)
             stack.callback(server.stop)
             return server
 

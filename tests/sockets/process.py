@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .tls import TLSSocket, certificate, trusting
@@ -20,7 +20,9 @@ from .wire import WAIT_SECONDS, Client, get
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 LISTENING = re.compile(
-    r"Japronto is listening on (?:(?P<scheme>https?)://(?P<host>\[[0-9a-f:]+\]|[0-9.]+):(?P<port>[0-9]+)|unix:(?P<uds>\S+))"
+    r"Japronto is listening on (?P<addresses>"
+    r"(?:(?P<scheme>https?)://(?P<host>\[[0-9a-f:]+\]|[0-9.]+):(?P<port>[0-9]+)|unix:(?P<uds>[^\s,]+))"
+    r"(?:, [^\s,]+)*)"
     r" \(backend [^,]+, loop (?P<loop>[a-z]+)\); Ctrl-C stops it\.\n")
 
 
@@ -30,8 +32,9 @@ FINISHING = re.compile(
     r"Finishing [0-9]+ (?:request|connection)s?, at most [0-9.]+ s; another signal stops at once\.\n")
 """What a server says that takes its time to stop, as it must on a busy machine."""
 
-PROGRAMS = ("curl", "wrk", "h2load", "nginx", "haproxy")
-"""Programs that some tests run; Debian has packages of these names, h2load is in nghttp2-client."""
+PROGRAMS = ("curl", "wrk", "h2load", "nginx", "haproxy", "systemd-socket-activate")
+"""Programs that some tests run; Debian has packages of these names, h2load is in nghttp2-client, and
+systemd-socket-activate in systemd."""
 
 
 def found(program: str) -> str | None:
@@ -67,10 +70,12 @@ class Server:
     are errors there, and Python complains on stderr of tasks and sockets that were forgotten.
     One that is not to get ``ready``, and one whose start-up hook is on ``hold``, are not waited for.
     With ``tls`` behind the name of the loop, everything is said over TLS.
+    A command that stands ``before`` it starts it; descriptors that are ``passed`` stay open.
     """
 
     def __init__(self, directory: Path, loop: str, *options: str, dev: bool = True,
-                 ready: bool = True, hold: bool = False) -> None:
+                 ready: bool = True, hold: bool = False, before: Sequence[str] = (),
+                 passed: Sequence[int] | None = None, environment: Mapping[str, str] | None = None) -> None:
         self._errors = directory / "stderr"
         self._record = directory / "record"
         self._record.touch()
@@ -80,18 +85,21 @@ class Server:
         if tls:
             options = ("--tls-certificate", certificate(directory / "certificate.pem"), *options)
         self._tls = trusting() if "--tls-certificate" in options else None
-        listen = () if {"--host", "--uds"} & set(options) else ("--host", "127.0.0.1")
-        port = () if {"--port", "--uds"} & set(options) else ("--port", "0")
+        elsewhere = passed is not None or {"--uds", "--bind"} & set(options)
+        listen = () if elsewhere or "--host" in options else ("--host", "127.0.0.1")
+        port = () if elsewhere or "--port" in options else ("--port", "0")
         environment = {name: value for name, value in os.environ.items()
-                       if name in BACKEND or not name.startswith(("JAPRONTO_", "PYTHON", "COVERAGE_"))}
+                       if name in BACKEND or not name.startswith(("JAPRONTO_", "PYTHON", "COVERAGE_"))
+                       } | dict(environment or {})
         environment["TESTS_APP_RECORD"] = str(self._record)
         environment["TESTS_APP_HOLD"] = "1" if hold else ""
         python = (sys.executable, *(("-X", "dev") if dev else ()), "-W", "error")
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                (*python, "-m", "japronto", "--app-dir", str(HERE), "--loop", loop, *listen, *port,
+                (*before, *python, "-m", "japronto", "--app-dir", str(HERE), "--loop", loop, *listen, *port,
                  *options, "tests_app:app"),
-                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+                cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
+                pass_fds=passed or ())
         if hold or not ready:
             return
         try:
@@ -101,29 +109,31 @@ class Server:
             raise
 
     def _listening(self, loop: str) -> None:
-        until(lambda: "\n" in self._said() or self.process.poll() is not None, "the server listens")
-        matched = LISTENING.match(self._said())
-        assert matched is not None, f"the server did not start: {self._said()}"
+        until(lambda: "\n" in self.said() or self.process.poll() is not None, "the server listens")
+        matched = LISTENING.match(self.said())
+        assert matched is not None, f"the server did not start: {self.said()}"
         assert matched["loop"] == loop
         self._started = matched.end()
+        self.addresses = matched["addresses"].split(", ")
         self.host, self.port, self.uds = matched["host"], int(matched["port"] or 0), matched["uds"]
         self.url = f"{matched['scheme']}://{self.host}:{self.port}"
 
-    def _said(self) -> str:
+    def said(self) -> str:
+        """All that the process wrote."""
         return self._errors.read_text()
 
     def complaints(self) -> str:
         """What the process wrote beyond the lines that say where it listens and that it stops."""
-        return FINISHING.sub("", self._said()[self._started:])
+        return FINISHING.sub("", self.said()[self._started:])
 
     def finishing(self) -> str:
         """What the process said on why it does not stop at once."""
-        return "".join(FINISHING.findall(self._said()))
+        return "".join(FINISHING.findall(self.said()))
 
     def until_complained(self, end: str) -> None:
         """The process must complain, ending with this; after that the matter is settled."""
         until(lambda: self.complaints().endswith(end), f"{end!r} in {self.complaints()!r}")
-        self._started = len(self._said())
+        self._started = len(self.said())
 
     def record(self) -> list[str]:
         """What the handlers of ``tests_app`` noted."""
@@ -212,8 +222,8 @@ class Server:
     def exits(self, code: int = 0, complaint: str = "") -> None:
         """The process ends, with this code, having complained of this and of nothing else."""
         self._ended = True
-        assert self.process.wait(WAIT_SECONDS) == code, self._said()
-        assert self.complaints() == complaint, self._said()
+        assert self.process.wait(WAIT_SECONDS) == code, self.said()
+        assert self.complaints() == complaint, self.said()
 
     def running(self) -> bool:
         return self.process.poll() is None

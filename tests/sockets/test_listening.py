@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from pathlib import Path
 
 import pytest
 
 from .conftest import Start
-from .process import ADDRESSES, Server
+from .process import ADDRESSES, WAIT_SECONDS, Server
 from .wire import Client, get, post
 
 
@@ -19,6 +20,36 @@ def test_an_address(start: Start, address: str) -> None:
     with server.connect() as client:
         assert client.ask(get("/hello/1")).text == "hello 1"
         assert client.ask(get("/address")).json == [address, *client.sock.getsockname()[1:2]]
+
+
+def test_several_addresses(start: Start, tmp_path: Path) -> None:
+    paths = [f"{tmp_path}/{name}" for name in ("one", "two")]
+    server = start("--bind", "127.0.0.1:0", "--bind", f"unix:{paths[0]}", "--bind", "127.0.0.1:0",
+                   "--bind", f"unix:{paths[1]}")
+    ports = [int(address.rpartition(":")[2]) for address in server.addresses[::2]]
+    assert server.addresses[1::2] == [f"unix:{path}" for path in paths]
+    for family, address in [*((socket.AF_INET, ("127.0.0.1", port)) for port in ports),
+                            *((socket.AF_UNIX, path) for path in paths)]:
+        with socket.socket(family) as sock:
+            sock.settimeout(WAIT_SECONDS)
+            sock.connect(address)
+            assert Client(sock).ask(get("/hello/1")).text == "hello 1"
+    server.stop()
+    assert not [path for path in paths if Path(path).exists()]
+
+
+def test_no_thread_looks_a_name_up(start: Start) -> None:
+    server = start("--host", "localhost")
+    server.lives()
+    assert len(list(Path(f"/proc/{server.process.pid}/task").iterdir())) == 1
+
+
+def test_two_servers_share_a_port(start: Start) -> None:
+    first = start("--reuse-port")
+    second = start("--reuse-port", "--port", str(first.port))
+    first.lives()
+    first.stop()
+    second.lives()
 
 
 def test_a_unix_socket(start: Start, tmp_path: Path) -> None:

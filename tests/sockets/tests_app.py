@@ -287,6 +287,14 @@ def scheme(request: Request) -> Response:
     return Response(json={"scheme": request.scheme, "names": names})
 
 
+@app.get("/inheritance")
+def inheritance(request: Request) -> Response:
+    """What a child of this process would know of the sockets that were passed to it."""
+    open_ones = [number for number in range(3, 256) if Path(f"/proc/self/fd/{number}").exists()]
+    return Response(json={"variables": [name for name in os.environ if name.startswith("LISTEN_")],
+                          "descriptors": [number for number in open_ones if os.get_inheritable(number)]})
+
+
 # Another protocol takes the connection over.
 
 class Shout(asyncio.Protocol):
