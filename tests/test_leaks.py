@@ -184,8 +184,8 @@ ALL = GET % b"/" + GET % b"/a/12" + POST + GET % b"/" + GET % b"/b/7?x"
 def test_a_hundred_thousand_requests_leave_no_garbage(many: Many) -> None:
     many.serve(ALL)
     gc.collect()
-    for _ in range(200):
-        assert many.serve(ALL * 100).count(b"HTTP/1.1 2") == 500
+    for _ in range(800):  # The lane takes so many requests at once as a connection may have under way.
+        assert many.serve(ALL * 25).count(b"HTTP/1.1 2") == 125
     assert gc.collect() == 0
 
 
