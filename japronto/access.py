@@ -58,7 +58,7 @@ class Entry:
         self.request = request
         self.seconds = seconds
         self.time = time.time() - seconds
-        self.status, self.octets = _answer(request)
+        self.status, self.octets = answered(request)
         self.line = line
 
     def __str__(self) -> str:
@@ -112,7 +112,7 @@ def _refusal(request: Request) -> Any:
     return request.refusal
 
 
-def _answer(request: Request) -> tuple[int, int]:
+def answered(request: Request) -> tuple[int, int]:
     """The status of what has left, and how many octets of content."""
     response, connection = request.response, request.connection
     if response is None or (request.is_disconnected and connection.streaming is not request):

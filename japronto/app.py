@@ -53,6 +53,7 @@ from japronto.pure.response import Response, ResponseHeaders
 from japronto.routing import (
     Matcher,
     Placed,
+    ReservedRoute,
     Route,
     RouteDecorators,
     RouteOptions,
@@ -159,14 +160,16 @@ class RoutingTable:
     """
 
     def __init__(self, placed: Iterable[Placed], middleware: Iterable[Callable[..., Any]],
-                 content_bytes: int, outermost: Callable[..., Any] | None = None) -> None:
-        placed, middleware = list(placed), list(middleware)
+                 content_bytes: int, outermost: Callable[..., Any] | None = None,
+                 reserved: Iterable[ReservedRoute] = ()) -> None:
+        placed, middleware = [*(Placed(route, ()) for route in reserved), *placed], list(middleware)
         wants_content = bool(middleware)
         if outermost is not None:
             middleware.insert(0, outermost)
         self._matcher = Matcher(route for route, _ in placed)
         self._targets = [
-            Target(compose(route.handler, [*middleware, *inner]), None, route, route.stream,
+            Target(route.handler if isinstance(route, ReservedRoute)
+                   else compose(route.handler, [*middleware, *inner]), None, route, route.stream,
                    content_bytes if route.content_bytes is None else route.content_bytes)
             for route, inner in placed]
         # Answered at the head, since nobody wants the content; unless middleware might.
@@ -249,6 +252,7 @@ class Application(RouteDecorators):
         self._request_id_header = _field_name(request_id_header)
         self._router = Router()
         self._router.watch(self._forget)
+        self._reserved: list[ReservedRoute] = []
         self._middleware: list[Callable[..., Any]] = []
         self._error_handlers: list[tuple[type[BaseException] | None, Callable[..., Any]]] = []
         self._startup: list[Callable[..., Any] | Application] = []
@@ -485,6 +489,11 @@ class Application(RouteDecorators):
         for watcher in self._watchers:
             watcher()
 
+    def reserve(self, handlers: Mapping[str, Callable[[Request], Response]]) -> None:
+        """Let the server answer GET at these paths itself, ahead of all routes and outside of middleware."""
+        self._reserved = [ReservedRoute(path, handler, ["GET"]) for path, handler in handlers.items()]
+        self._forget()
+
     def watch(self, watcher: Callable[[], object]) -> Callable[[], None]:
         """Call ``watcher`` whenever something changes that routing goes by; what is returned ends that."""
         self._watchers.append(watcher)
@@ -498,7 +507,7 @@ class Application(RouteDecorators):
         if self._table is None:
             outermost = None if self._request_id_header is None else self._answer_with_id
             self._table = RoutingTable(self._router.placed(), self._middleware, self._limits.content_bytes,
-                                       outermost)
+                                       outermost, self._reserved)
             self._exact = self._table.exact
         return self._table
 

@@ -44,7 +44,9 @@ from japronto.config import (
     ServerConfig,
     TLSConfig,
     check_of_proxies,
+    metrics_bind,
     parse_address,
+    plain_path,
 )
 from japronto.errors import StartError, UsageError, near
 from japronto.errors import either as _or
@@ -93,6 +95,7 @@ ELSEWHERE: Final = {word: hint for hint, words in {
     "use --error-log": "--error-logfile --log-file",
     "use --log-config": "--logger-class --log-config-json --log-config-dict",
     "use --idle-seconds": "--keep-alive --timeout-keep-alive",
+    "use --metrics-address": "--metrics --metrics-port --prometheus-port --statsd-host",
     "use --drain-seconds": "--graceful-timeout --timeout-graceful-shutdown",
     "use --request-line-bytes": "--limit-request-line",
     "use --fields": "--limit-request-fields",
@@ -176,6 +179,18 @@ def _seconds(text: str) -> float:
     if not re.fullmatch(r"\d{1,20}(\.\d{1,20})?", text, re.ASCII) or not 0 < float(text) <= SECONDS_MAX:
         raise ValueError(f"must be a number of seconds above zero and up to {SECONDS_MAX}, such as 30 or 0.5")
     return float(text)
+
+
+def _seconds_or_none(text: str) -> float:
+    return 0.0 if re.fullmatch(r"0(\.0{1,20})?", text, re.ASCII) else _seconds(text)
+
+
+def _checked(check: Callable[[str], object]) -> Callable[[str], str]:
+    """The text itself, once it is known that ``check`` takes it."""
+    def read(text: str) -> str:
+        check(text)
+        return text
+    return read
 
 
 def _switch(text: str) -> bool:
@@ -312,6 +327,22 @@ def _server_options() -> list[Option]:
     ]
 
 
+def _watch_options() -> list[Option]:
+    """The options that say what is told to those who watch the server."""
+    return [
+        Option("metrics_address", _checked(metrics_bind), "ADDRESS",
+               "port, host:port or unix:path where /metrics, /live and /ready are; a port alone is one of "
+               "127.0.0.1", "watching"),
+        Option("metrics_path", _checked(plain_path), "PATH",
+               "path of metrics among those of the application: not for strangers", "watching"),
+        Option("health_path", _checked(plain_path), "PATH",
+               "path among those of the application that says whether it is ready: 200 or 503", "watching"),
+        Option("drain_delay_seconds", _seconds_or_none, "SECONDS",
+               "from the signal to stop until the stop begins; meanwhile it serves, but is not ready, so "
+               "that balancers notice (default 0)", "watching"),
+    ]
+
+
 def _log_options() -> list[Option]:
     """The options that say what is logged, and where to."""
     def option(name: str, read: Callable[[str], Any], metavar: str, text: str) -> Option:
@@ -399,8 +430,8 @@ def _worker_options() -> list[Option]:
 
 
 OPTIONS: Final = (*_server_options(), *_listening_options(), *_proxy_options(), *_tls_options(),
-                  *_worker_options(), *_log_options(), *_bound_options(Limits, "limits"),
-                  *_bound_options(Timeouts, "timeouts"))
+                  *_worker_options(), *_log_options(), *_watch_options(),
+                  *_bound_options(Limits, "limits"), *_bound_options(Timeouts, "timeouts"))
 
 
 class _ArgumentParser(argparse.ArgumentParser):
@@ -427,6 +458,7 @@ def argument_parser() -> argparse.ArgumentParser:
               "workers": parser.add_argument_group("workers, kept by a master if any of these is given"),
               "logs": parser.add_argument_group("logs"),
               "TLS": parser.add_argument_group("TLS, for HTTPS"),
+              "watching": parser.add_argument_group("metrics and health"),
               "limits": parser.add_argument_group("limits, how much a client may ask for"),
               "timeouts": parser.add_argument_group("timeouts, how long a client may take")}
     for option in OPTIONS:

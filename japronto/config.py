@@ -6,6 +6,8 @@ master can keep workers, in a process that holds hardly more than the interprete
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -126,6 +128,24 @@ class TLSConfig:
                              f"({TLS_PASSWORD_VARIABLE}) or key_password_file (--tls-key-password-file)")
 
 
+def metrics_bind(text: str) -> str:
+    """The address of metrics as ``bind`` takes it; a number is a port of this machine alone.
+
+    Raises ValueError, which says what the text must be.
+    """
+    bind = f"127.0.0.1:{text}" if re.fullmatch(r"\d{1,5}", text, re.ASCII) else text
+    if isinstance(parse_address(bind), Descriptor):
+        raise ValueError("must be a port, host:port or unix:path")
+    return bind
+
+
+def plain_path(text: str) -> str:
+    """A path that is compared with those of requests; raises ValueError, which says what it must be."""
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text, re.ASCII):
+        raise ValueError("must be a path such as /healthz, without a query or placeholders")
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
     """Where and how to serve; how much and how long is up to the application's limits and timeouts.
@@ -148,6 +168,11 @@ class ServerConfig:
                        the field that ``request.id`` is taken from, and answered in
     ``debug``          show tracebacks to clients
     ``tls``            speak TLS, and so HTTPS; an SSLContext that is ready is taken as it is
+    ``metrics_address``  where metrics and health are told; a port alone is one of 127.0.0.1
+    ``metrics_path``, ``health_path``
+                       paths of the application's own addresses that tell them, too
+    ``drain_delay_seconds``
+                       how long to go on serving, not ready, before a stop begins
 
     Behind a proxy (see docs/proxies.md):
 
@@ -175,6 +200,10 @@ class ServerConfig:
     access_log_query: bool = True
     request_id_header: str | None = None
     debug: bool = False
+    metrics_address: str | None = None
+    metrics_path: str | None = None
+    health_path: str | None = None
+    drain_delay_seconds: float = 0
     proxy_headers: str = PROXIES["proxy_headers"]
     forwarded_allow_ips: str = PROXIES["forwarded_allow_ips"]
     proxy_protocol: bool = False
@@ -199,6 +228,7 @@ class ServerConfig:
             raise UsageError("the path of a Unix socket must not contain NUL; choose another")
         if self.reuse_port and not any(isinstance(address, TCPAddress) for address in addresses):
             raise UsageError("--reuse-port is for TCP ports, and none is asked for; leave it out")
+        self._check_watched()
         for name in PROXIES:
             try:
                 check_of_proxies(name, getattr(self, name))
@@ -209,6 +239,36 @@ class ServerConfig:
     def scheme(self) -> str:
         """Of the URLs of what is served."""
         return "http" if self.tls is None else "https"
+
+    @property
+    def watched(self) -> bool:
+        """Whether anything is counted."""
+        return any((self.metrics_address, self.metrics_path, self.health_path))
+
+    def metrics_config(self) -> ServerConfig | None:
+        """Where and how metrics are told, if they are."""
+        if self.metrics_address is None:
+            return None
+        bind = metrics_bind(self.metrics_address)
+        return ServerConfig(bind=(bind,), uds_mode=self.uds_mode, backlog=100, loop=self.loop)
+
+    def _check_watched(self) -> None:
+        for name in ("metrics_address", "metrics_path", "health_path"):
+            value = getattr(self, name)
+            if value is not None:
+                try:
+                    (metrics_bind if name == "metrics_address" else plain_path)(value)
+                except ValueError as error:
+                    raise UsageError(f"{name} {error}; it is {value!r}") from None
+        if self.metrics_path is not None and self.metrics_path == self.health_path:
+            raise UsageError("metrics_path and health_path are the same; choose two paths")
+        if (self.metrics_address or self.metrics_path) and importlib.util.find_spec(
+                "prometheus_client") is None:
+            raise UsageError("metrics need prometheus-client, which is not installed; "
+                             "pip install 'japronto[metrics]'")
+        if isinstance(self.drain_delay_seconds, bool) or not 0 <= self.drain_delay_seconds < math.inf:
+            raise UsageError("drain_delay_seconds must be a number of seconds from 0 on; "
+                             f"it is {self.drain_delay_seconds!r}")
 
     def addresses(self) -> list[Address]:
         """Where to listen, unless systemd says so; at least one address."""

@@ -205,3 +205,9 @@ class Lane(Protocol):
 
     def forget(self) -> None:
         """The application has changed: ask it anew before the next request."""
+
+    def count_into(self, *cells: Any) -> None:
+        """Count what is served from now on; see ``metrics.Meter.lane_cells``."""
+
+    def elapsed(self) -> float:
+        """The seconds since ``serve`` was called last, where it counts."""

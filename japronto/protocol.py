@@ -28,7 +28,7 @@ from japronto.messages import Expects, Violation
 from japronto.pure.connection import Connection, Phase
 from japronto.pure.request import Request
 from japronto.pure.response import Response
-from japronto.routing import not_a_response
+from japronto.routing import ReservedRoute, not_a_response
 
 if TYPE_CHECKING:
     from japronto.pure.forwarded import Proxies
@@ -66,11 +66,12 @@ class HTTPProtocol(asyncio.Protocol):
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self._lane = worker.lane
+        looked_at = worker.app.log_request is not None or worker.access_log is not None
+        self._lane = None if looked_at else worker.lane  # which does not tell of each request
         self.connection = Connection(
             worker.app, self, worker.app.limits, worker.backend.parser, worker.backend.assemble,
-            observed=worker.app.log_request is not None or worker.access_log is not None)
-        self._stopwatch = None if worker.access_log is None else _Stopwatch()
+            observed=looked_at or worker.meter is not None)
+        self._stopwatch = (None if worker.access_log is None and worker.meter is None else _Stopwatch())
         self._tasks: set[asyncio.Task[None]] = set()
         self._streamer: asyncio.Task[None] | None = None
         self._writable: asyncio.Future[None] | None = None  # what the streamer waits for
@@ -326,8 +327,12 @@ class HTTPProtocol(asyncio.Protocol):
                 raise
             except BaseException as error:
                 complain("A callback of %s failed", request, error)
-        if self._stopwatch is not None and self.worker.access_log is not None:
-            self.worker.access_log.add(request, self._stopwatch.stop(request))
+        if self._stopwatch is not None:
+            seconds = self._stopwatch.stop(request)
+            if self.worker.access_log is not None:
+                self.worker.access_log.add(request, seconds)
+            if self.worker.meter is not None:
+                self.worker.meter.add(request, seconds)
 
     # -- moving things on -------------------------------------------------------------------------
 
@@ -418,8 +423,9 @@ class HTTPProtocol(asyncio.Protocol):
     # -- handlers ---------------------------------------------------------------------------------
 
     def _handle(self, request: Request) -> None:
-        if len(self.worker.runner.tasks) >= self.connection.limits.requests_in_flight:
-            self._take_answer(request, request.Response(503, text=BUSY, headers=BUSY_FIELDS))
+        if (len(self.worker.runner.tasks) >= self.connection.limits.requests_in_flight
+                and not isinstance(request.destination.route, ReservedRoute)):
+            self._turn_away(request)
             return
         try:
             answer = self.worker.runner.call(request.destination.handler, request)
@@ -428,6 +434,10 @@ class HTTPProtocol(asyncio.Protocol):
         except BaseException as error:  # One request must not end the program; not even sys.exit().
             answer = self._answer_to(request, error)
         self._take_answer(request, answer)
+
+    def _turn_away(self, request: Request) -> None:
+        """There is too much to do already."""
+        self._take_answer(request, request.Response(503, text=BUSY, headers=BUSY_FIELDS))
 
     def _answer_to(self, request: Request, error: BaseException) -> Any:
         """What the error handlers have to say, or an awaitable of it."""
@@ -574,6 +584,10 @@ class _Stopwatch:
         """Its head is complete.  If another has begun behind it, then with the octets that came last."""
         self._begun[request] = self._first
         self._first = self._read
+
+    def adopt(self, request: Request, seconds: float) -> None:
+        """A request that came so long ago."""
+        self._begun[request] = time.perf_counter() - seconds
 
     def stop(self, request: Request) -> float:
         """The seconds since its first octet came."""

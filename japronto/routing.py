@@ -213,6 +213,12 @@ class Route:
                      stream=self.stream, content_bytes=self.content_bytes)
 
 
+class ReservedRoute(Route):
+    """One of the server's own: no middleware is around it, and it is answered however much there is to do."""
+
+    __slots__ = ()
+
+
 def _checked_methods(methods: Iterable[str]) -> frozenset[str]:
     """The methods in upper case, as in 2017."""
     if isinstance(methods, str):

@@ -20,7 +20,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from japronto import backend, logs, systemd, tls
 from japronto.access import AccessLog
@@ -39,6 +39,10 @@ from japronto.pure.forwarded import Proxies
 from japronto.tasks import Runner
 from japronto.tls_protocol import TLS
 from japronto.worker import MASTER, Master
+
+if TYPE_CHECKING:
+    from japronto.board import Place
+    from japronto.metrics import Meter, Watch
 
 HAS_UVLOOP: Final = importlib.util.find_spec("uvloop") is not None
 """It is not made for every platform."""
@@ -93,6 +97,9 @@ class Worker:
         if not issubclass(app.request_type, self.backend.request):
             raise UsageError(f"the application was made for another backend than {self.backend.name}, which "
                              f"is to serve it; do not change {backend.VARIABLE} in between")
+        self.meter: Meter | None = None
+        """What counts, where metrics are told."""
+        self._protocol = self.backend.protocol
         self.draining = False
         self.retiring = False
         self.heads_gone = 0
@@ -135,8 +142,14 @@ class Worker:
         if self.app.protocol_factory is not None:
             made: asyncio.BaseProtocol = self.app.protocol_factory(self.app)
         else:
-            made = self.backend.protocol(self)
+            made = self._protocol(self)
         return made if self.tls is None else self.tls.protocol(made)
+
+    def count(self, meter: Meter, protocol: type[HTTPProtocol]) -> None:
+        """Have what happens counted; ``protocol`` is the one that does it."""
+        self.meter, self._protocol = meter, protocol
+        if self.lane is not None:
+            self.lane.count_into(*meter.lane_cells())
 
     def start(self) -> None:
         """Begin to keep time."""
@@ -155,6 +168,8 @@ class Worker:
         if self.tls is not None:
             self.tls.check(now)
         self.admission.look()
+        if self.meter is not None:
+            self.meter.look(self)
         self._look_whether_drained()
         self._timer = self.loop.call_later(self.app.timeouts.check_seconds, self._check)
 
@@ -189,6 +204,12 @@ class Worker:
         self.draining = True
         if not await self._drained_in(self.app.timeouts.drain_seconds, HTTPProtocol.drain):
             log.warning("Not all requests were finished in %s s", self.app.timeouts.drain_seconds)
+
+    async def announce(self, seconds: float) -> None:
+        """Go on serving for a while, each connection for one more answer."""
+        self.retiring = True
+        self.loop.call_soon(self._begin_all, HTTPProtocol.retire)
+        await asyncio.sleep(seconds)
 
     async def retire(self) -> None:
         """Close each connection behind its next answer; ends when all are closed, or after a while.
@@ -272,6 +293,8 @@ class Server:
         self._listeners = listeners
         self._gate = gate
         self._closing: asyncio.Task[None] | None = None
+        self.watch: Watch | None = None
+        """How it is watched, where that was asked for."""
         self.sockets = [listener.sock for listener in listeners]
         """The sockets that it listens on."""
         self.port = listeners[0].port
@@ -316,6 +339,10 @@ class Server:
 
     async def _close(self, retire: bool) -> None:
         try:
+            if self.watch is not None:
+                self.watch.set_ready(False)
+            if self.config.drain_delay_seconds and not retire:  # When it retires, others are there already.
+                await self.worker.announce(self.config.drain_delay_seconds)
             await self._stop_listening()
             if retire:
                 await self.worker.retire()
@@ -324,6 +351,8 @@ class Server:
             await self.worker.stop()
             await self.worker.app.shutdown()
             self.worker.app.loop = None
+            if self.watch is not None:
+                await self.watch.close()
 
     async def _stop_listening(self) -> None:
         try:
@@ -338,20 +367,22 @@ class Server:
         await self.close()
 
 
-async def start_server(app: Application, config: ServerConfig,
-                       listeners: list[Listener] | None = None) -> Server:
+async def start_server(app: Application, config: ServerConfig, listeners: list[Listener] | None = None,
+                       place: Place | None = None) -> Server:
     """Serve on the running loop; raises StartError when that is not possible.
 
     It opens what ``config`` asks for, unless it is given ``listeners``.  Either way it closes them.
+    ``place`` is where a worker counts that has a master.
     """
     loop = asyncio.get_running_loop()
     app.loop = loop
     app.debug = app.debug or config.debug
     app.request_id_header = config.request_id_header or app.request_id_header
-    access_log = None
+    access_log = watch = None
     try:
         access_log = _access_log(app, config)
         worker = Worker(app, loop, config, access_log)
+        watch = await _watch(worker, config, place)
         await _run_startup(app)
         try:
             server = await _listen(worker, config, listeners)
@@ -362,9 +393,36 @@ async def start_server(app: Application, config: ServerConfig,
         app.loop = None
         if access_log is not None:
             access_log.close()
+        if watch is not None:
+            await watch.close()
         raise
     worker.start()
+    if watch is not None:
+        server.watch = watch
+        watch.set_ready(True)
     return server
+
+
+async def _watch(worker: Worker, config: ServerConfig, place: Place | None) -> Watch | None:
+    """Begin to count, and to tell it at the metrics address, where that is asked for.
+
+    That comes before the start-up hooks: meanwhile the server lives, and is not ready.
+    """
+    if not config.watched:
+        return None
+    from japronto.board import Board, Place  # noqa: PLC0415 - for those alone who ask for it
+    from japronto.metrics import Watch  # noqa: PLC0415
+
+    place = place or Place(Board.create(1), 0, None)
+    watch = Watch(place, worker, config)
+    telling = config.metrics_config()
+    if telling is not None:
+        try:
+            watch.server = await start_server(watch.application(), telling, place.listeners)
+        except BaseException:
+            await watch.close()
+            raise
+    return watch
 
 
 async def _listen(worker: Worker, config: ServerConfig, listeners: list[Listener] | None) -> Server:
@@ -457,6 +515,8 @@ async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractE
     with _signals(loop, ending.signal, reload=reload):
         _say(f"Japronto is listening on {', '.join(server.addresses)} (backend {server.worker.backend}, "
              f"loop {_name_of(loop)}); Ctrl-C stops it.")
+        if server.watch is not None and server.watch.server is not None:
+            _say(f"Metrics and health are at {server.watch.server.address}.")
         say_if_fewer(server.worker.admission.most, app.limits)
         systemd.ready(f"Listening on {', '.join(server.addresses)}")
         _prove_alive(loop)
@@ -477,7 +537,7 @@ async def _work(app: Application, config: ServerConfig, bounds: MasterConfig,
     if bounds.reload:  # Whoever is writing the program does not want to wait.
         seconds = min(app.timeouts.drain_seconds, RELOAD_DRAIN_SECONDS)
         app.timeouts = dataclasses.replace(app.timeouts, drain_seconds=seconds)
-    server = await _started(app, config, loop, master.listeners(config))
+    server = await _started(app, config, loop, master.listeners(config), master.place(config))
     with _signals(loop, ending.signal, (signal.SIGTERM,)):
         master.attend(server, f"backend {server.worker.backend}, loop {_name_of(loop)}", bounds, {
             "retire": ending.retire, "drain": lambda: ending.drain(server.worker), "stop": ending.force,
@@ -491,9 +551,10 @@ async def _work(app: Application, config: ServerConfig, bounds: MasterConfig,
 
 
 async def _started(app: Application, config: ServerConfig, loop: asyncio.AbstractEventLoop,
-                   listeners: list[Listener] | None) -> Server:
+                   listeners: list[Listener] | None, place: Place | None = None) -> Server:
     raise_file_limit(app.limits.connections)
-    server = await start_server(app, config, listeners)  # Till then, signals end the program as any other.
+    # Till it serves, signals end the program as any other.
+    server = await start_server(app, config, listeners, place)
     if loop.get_exception_handler() is None:
         loop.set_exception_handler(server.worker.take_exception)
     return server

@@ -22,7 +22,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +35,7 @@ from japronto.listening import Listener, close_listeners, inherited, open_listen
 from japronto.worker import LINE_BYTES, Given
 
 if TYPE_CHECKING:
+    from japronto.board import Board
     from japronto.reloader import Watcher
 
 log = logging.getLogger("japronto.error")
@@ -62,8 +63,9 @@ def supervise(config: ServerConfig, bounds: MasterConfig) -> int:
     worker could ever start.
     """
     command = _command()
-    with _watcher(bounds) as watcher, _listeners(config) as listeners, _Signals() as signals:
-        return _Supervisor(config, bounds, command, listeners, signals, watcher).run()
+    with (_watcher(bounds) as watcher, _listeners(config) as listeners, _watched(config) as watched,
+          _Signals() as signals):
+        return _Supervisor(config, bounds, command, listeners, watched, signals, watcher).run()
 
 
 def _command() -> list[str]:
@@ -80,6 +82,46 @@ def _listeners(config: ServerConfig) -> Iterator[list[Listener]]:
     try:
         yield listeners
     finally:
+        close_listeners(listeners)
+
+
+@dataclass(slots=True, eq=False)
+class _Watched:
+    """What the workers count in, row 0 being the master's, and the sockets of the metrics address.
+
+    A worker has a row of its own, and not that of its slot, where its successor may have begun already.
+    """
+
+    board: Board
+    listeners: list[Listener]
+
+    def free_row(self, taken: Collection[int]) -> int:
+        for row in range(1, self.board.slots):
+            if row not in taken:
+                return row
+        raise StartError("there are more workers than can be counted; they must end first")
+
+    def given(self, row: int) -> dict[str, Any]:
+        """What a worker is given of it; see ``worker.Given``."""
+        return {"board": self.board.descriptor, "row": row,
+                "metrics": [listener.sock.fileno() for listener in self.listeners]}
+
+
+@contextlib.contextmanager
+def _watched(config: ServerConfig) -> Iterator[_Watched | None]:
+    if not config.watched:
+        yield None
+        return
+    from japronto.board import Board  # noqa: PLC0415 - for those alone who ask for it
+
+    telling = config.metrics_config()
+    listeners = [] if telling is None else open_listeners(telling)
+    board = Board.create(2 * WORKERS_MAX + 1)
+    try:
+        board.row(0)
+        yield _Watched(board, listeners)
+    finally:
+        board.close()
         close_listeners(listeners)
 
 
@@ -146,6 +188,7 @@ class _Worker:
     retire_seconds: float = 0.0
     drain_seconds: float = 0.0
     killed: str = ""
+    row: int = 0
 
     def fileno(self) -> int:
         return self.channel.fileno()
@@ -174,12 +217,14 @@ class _Supervisor:
     """One master, from the first worker to the last."""
 
     def __init__(self, config: ServerConfig, bounds: MasterConfig, command: Sequence[str],
-                 listeners: list[Listener], signals: _Signals, watcher: Watcher | None) -> None:
+                 listeners: list[Listener], watched: _Watched | None, signals: _Signals,
+                 watcher: Watcher | None) -> None:
         self._config = config
         self._bounds = bounds
         self._command = command
         self._directory = _directory()
         self._listeners = listeners
+        self._watched = watched
         self._own: dict[int, list[Listener]] = {}  # of each slot, where workers do not share them
         self._signals = signals
         self._watcher = watcher
@@ -273,7 +318,9 @@ class _Supervisor:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                process = self._process(slot, theirs)
+                row = 0 if self._watched is None else self._watched.free_row(
+                    {worker.row for worker in self._workers.values()})
+                process = self._process(slot, theirs, row)
         except (OSError, StartError) as error:
             ours.close()
             self._crew.failed_to_start(now)
@@ -281,20 +328,24 @@ class _Supervisor:
             log.error("No worker can be started: %s", error)
             return
         ours.setblocking(False)
-        worker = _Worker(process, ours, self._crew.joined(process.pid, slot, now))
+        worker = _Worker(process, ours, self._crew.joined(process.pid, slot, now), row=row)
         self._workers[process.pid] = worker
         self._selector.register(ours, selectors.EVENT_READ, worker)
         if slot in self._lost:
             log.warning("%s; replaced by %d", self._lost.pop(slot), process.pid)
+            if self._watched is not None:
+                self._watched.board.row(0).add("restarts")
 
-    def _process(self, slot: int, channel: socket.socket) -> subprocess.Popen[bytes]:
+    def _process(self, slot: int, channel: socket.socket, row: int) -> subprocess.Popen[bytes]:
         """A new process of the same command, with what it needs to be a worker."""
         sockets = [listener.sock.fileno() for listener in self._of_slot(slot)]
+        watched = {} if self._watched is None else self._watched.given(row)
         given = Given(slot, channel.fileno(), os.fstat(channel.fileno()).st_ino, sockets,
-                      self._bounds.worker_start_timeout)
+                      self._bounds.worker_start_timeout, **watched)
+        more = () if given.board is None else (given.board, *given.metrics)
         return subprocess.Popen(  # noqa: S603 - what this process is, too
             self._command, env={**os.environ, **given.variable()}, cwd=self._directory,
-            pass_fds=(channel.fileno(), *sockets))
+            pass_fds=(channel.fileno(), *sockets, *more))
 
     def _of_slot(self, slot: int) -> list[Listener]:
         """The sockets of a slot: those that all workers share, or some of its own.
@@ -348,6 +399,8 @@ class _Supervisor:
 
     def _forget(self, worker: _Worker) -> None:
         del self._workers[worker.process.pid]
+        if self._watched is not None:
+            self._watched.board.row(worker.row).vacate()
         with contextlib.suppress(KeyError):
             self._selector.unregister(worker.channel)
         worker.channel.close()
@@ -523,6 +576,8 @@ class _Supervisor:
         name = next(worker.name for worker in self._workers.values() if worker.name)
         count = _workers(len(self._crew.of(State.READY)))
         _say(f"Japronto is listening on {where} ({name}, {count}); Ctrl-C stops it.")
+        if self._watched is not None and self._watched.listeners:
+            _say(f"Metrics and health are at {self._watched.listeners[0].address}.")
         systemd.ready(f"Listening on {where}")
 
     def _tell_what_is_left(self) -> None:

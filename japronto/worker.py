@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from japronto.config import MasterConfig, ServerConfig
 
 if TYPE_CHECKING:
+    from japronto.board import Place
     from japronto.listening import Listener
     from japronto.server import Server
 
@@ -42,7 +43,8 @@ LOOK_SECONDS: Final = 1.0
 class Given(NamedTuple):
     """What a master gives a worker: a slot, the numbers of descriptors, and the inode of the channel.
 
-    ``seconds`` is how long it may take to get ready.
+    ``seconds`` is how long it may take to get ready.  Where metrics or health are told, there are also the
+    descriptor of the board, the number of a row in it, and those of the sockets of the metrics address.
     """
 
     slot: int
@@ -50,6 +52,9 @@ class Given(NamedTuple):
     identity: int
     sockets: Sequence[int]
     seconds: float
+    board: int | None = None
+    row: int = 0
+    metrics: Sequence[int] = ()
 
     def variable(self) -> dict[str, str]:
         return {VARIABLE: json.dumps(self._asdict())}
@@ -76,7 +81,7 @@ class Master:
 
     def __init__(self, given: Given) -> None:
         self.slot = given.slot
-        self._sockets = given.sockets
+        self._given = given
         self._channel = socket.socket(fileno=given.channel)
         self._channel.set_inheritable(False)
         self._channel.setblocking(False)
@@ -94,7 +99,19 @@ class Master:
         """The sockets that the master has opened."""
         from japronto.listening import inherited  # noqa: PLC0415 - only those that serve need it
 
-        return inherited(self._sockets, config, scheme=config.scheme)
+        return inherited(self._given.sockets, config, scheme=config.scheme)
+
+    def place(self, config: ServerConfig) -> Place | None:
+        """Where this worker counts, and the sockets of the metrics address."""
+        if self._given.board is None:
+            return None
+        from japronto.board import Board, Place  # noqa: PLC0415 - only those that count need it
+        from japronto.listening import inherited  # noqa: PLC0415
+
+        os.set_inheritable(self._given.board, False)
+        telling = config.metrics_config()
+        return Place(Board.attach(self._given.board), self._given.row,
+                     None if telling is None else inherited(self._given.metrics, telling))
 
     @staticmethod
     def end_in(seconds: float) -> None:
@@ -119,7 +136,8 @@ class Master:
                orders: Mapping[str, Callable[[], object]]) -> None:
         """The worker serves: say so, give signs of life from now on, and do what the master says."""
         timeouts = server.worker.app.timeouts
-        self.tell("ready", name=name, retire=timeouts.retire_seconds, drain=timeouts.drain_seconds)
+        self.tell("ready", name=name, retire=timeouts.retire_seconds,
+                  drain=server.config.drain_delay_seconds + timeouts.drain_seconds)
         loop, rest = server.worker.loop, b""
 
         def read() -> None:

@@ -29,10 +29,12 @@ from hypothesis import strategies as st
 from japronto import backend
 from japronto.accel import _lane
 from japronto.app import Application
+from japronto.board import CELLS, Board
 from japronto.errors import BadRequest, UsageError
 from japronto.interfaces import Outcome, Target
 from japronto.limits import Limits
 from japronto.messages import RequestHead
+from japronto.metrics import Meter
 from japronto.pure import assembler
 from japronto.pure.connection import Connection, Phase
 from japronto.pure.request import Request
@@ -463,7 +465,7 @@ def test_an_interrupt_goes_to_the_caller(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [
-    ("blocked", True), ("eof", True), ("_draining", True), ("_observed", True), ("phase", None),
+    ("blocked", True), ("eof", True), ("_draining", True), ("phase", None),
     ("queue", [1]), ("limits", Limits())])
 def test_a_connection_that_is_not_idle_is_not_touched(lane: Lane, name: str, value: Any) -> None:
     lane.app.add_route("/", plain)
@@ -472,6 +474,32 @@ def test_a_connection_that_is_not_idle_is_not_touched(lane: Lane, name: str, val
     assert lane.serve(octets_of("GET /")) is None
     setattr(lane.connection, name, before)
     assert lane.serve(octets_of("GET /")) is not None
+
+
+def test_who_is_told_of_each_request_has_no_lane(loop: asyncio.AbstractEventLoop) -> None:
+    observed = Lane(Application(log_request=lambda request: None), loop)
+    assert observed.worker.lane is not None
+    assert observed.protocol._lane is None
+    observed.close()
+
+
+@pytest.mark.parametrize(("change", "error"), [
+    ({0: b"not writable"}, BufferError), ({0: bytearray(80)}, ValueError), ({1: bytes(999)}, ValueError),
+    ({2: -1}, ValueError), ({3: 0}, ValueError), ({6: 1 << 40}, ValueError),
+    ({8: len(CELLS) - 5}, ValueError), ({9: (1.0,) * 40}, ValueError), ({9: ("a",)}, TypeError)])
+def test_it_counts_nowhere_else_than_in_its_row(lane: Lane, change: dict[int, Any],
+                                                error: type[Exception]) -> None:
+    board = Board.create(1)
+    cells = Meter(board.row(0)).lane_cells()
+    with pytest.raises(error):
+        lane.worker.lane.count_into(*(change.get(place, cell) for place, cell in enumerate(cells)))
+    lane.worker.lane.count_into(*cells)
+    lane.app.add_route("/", plain)
+    lane.serve(octets_of("GET /") * 3)
+    assert board.totals()["lane_requests"] == board.totals()["request GET 200"] == 3
+    assert 0 <= lane.worker.lane.elapsed() < 60
+    board.close()
+    assert lane.serve(octets_of("GET /")) is not None  # in memory that is there as long as the lane
 
 
 def test_a_parser_in_the_middle_of_something_is_not_touched(lane: Lane) -> None:

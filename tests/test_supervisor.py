@@ -156,7 +156,7 @@ def test_a_master_imports_nothing_that_serves() -> None:
 
 def test_a_worker_takes_what_its_master_gives() -> None:
     with socket.socket() as channel:
-        given = Given(1, channel.fileno(), os.fstat(channel.fileno()).st_ino, [3, 4], 1)
+        given = Given(1, channel.fileno(), os.fstat(channel.fileno()).st_ino, [3, 4], 1, 5, 2, [6])
         environ = given.variable()
         assert taken(environ) == given
         assert environ == {}

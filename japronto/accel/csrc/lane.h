@@ -9,6 +9,7 @@
  *   lane_answers.c     answers to octets: assemble(), and what the lane uses of it
  *   lane_routes.c      the tree of patterns
  *   lane_coroutines.c  the first step of a handler that is async
+ *   lane_meter.c       what it counts, where somebody wants to know
  *   lane_serve.c       the lane itself, which puts all of them together
  *
  * The objects are those of the reference: Response and Request are subclasses that add no attribute, and
@@ -42,7 +43,7 @@
     X(is_disconnected) X(persistent) X(refusal) X(response) X(stage) X(streams) X(wants_continue)
 #define JP_RESPONSE_SLOTS(X) X(_body) X(_code) X(_content_type) X(_cookies) X(_headers) X(_stream) X(_upgrade)
 #define JP_HEADERS_SLOTS(X) X(lines)
-#define JP_CONNECTION_SLOTS(X) X(_draining) X(_observed) X(_parser) X(blocked) X(eof) X(heads) X(limits) \
+#define JP_CONNECTION_SLOTS(X) X(_draining) X(_parser) X(blocked) X(eof) X(heads) X(limits) \
     X(late) X(phase) X(queue) X(received)
 #define JP_PARSER_SLOTS(X) X(_buffer) X(_mode) X(more)
 #define JP_PROTOCOL_SLOTS(X) X(_lane) X(_written) X(connection) X(transport)
@@ -271,6 +272,26 @@ typedef enum {
 jp_step jp_first_step(const jp_state *state, jp_driver *driver, PyObject *runner, PyObject *coroutine,
                       PyObject **result);
 void jp_drop_driver(jp_driver *driver);
+
+/* -- lane_meter.c ------------------------------------------------------------------------------------ */
+
+typedef struct jp_meter jp_meter;
+
+/* One that counts into the row that is given; see japronto/metrics.py for the arguments. */
+jp_meter *jp_make_meter(PyObject *args);
+void jp_free_meter(jp_meter *meter);
+
+/* So many octets have come. */
+void jp_meter_received(jp_meter *meter, size_t octets);
+
+/* Requests are served from now on; each that was served, with the code of its answer; all of them are, and so
+ * many octets leave. */
+void jp_meter_begin(jp_meter *meter);
+void jp_meter_answer(jp_meter *meter, const jp_state *state, int method, PyObject *code);
+void jp_meter_end(jp_meter *meter, size_t sent);
+
+/* How long ago that began, in seconds. */
+double jp_meter_elapsed(const jp_meter *meter);
 
 /* -- lane_serve.c ------------------------------------------------------------------------------------ */
 

@@ -59,6 +59,7 @@ typedef struct {
     PyObject *spare_target; /* one that is of a placeholder, and in the hands of nobody */
     jp_output output;
     jp_driver driver;
+    jp_meter *meter; /* NULL where nothing is counted */
     known_length lengths[LENGTHS];
     known_path paths[PATHS];
 } Lane;
@@ -272,7 +273,7 @@ static bool is_idle(const Lane *lane, PyObject *connection)
     PyObject *parser = OF(connection, connection, _parser), *queue = OF(connection, connection, queue);
     if (OF(connection, connection, phase) != state->open || !queue || Py_SIZE(queue) != 0 ||
         OF(connection, connection, _draining) != Py_False || OF(connection, connection, blocked) != Py_False ||
-        OF(connection, connection, eof) != Py_False || OF(connection, connection, _observed) != Py_False ||
+        OF(connection, connection, eof) != Py_False ||
         OF(connection, connection, limits) != lane->limits)
         return false;
     if (!parser || (PyObject *)Py_TYPE(parser) != state->parser_type)
@@ -634,6 +635,8 @@ static outcome serve_one(Lane *lane, PyObject *connection, PyObject *buffer, con
     if (called == ANSWERED || called == RETURNED) {
         jp_appended appended = append(lane, connection, request, *result);
         if (appended == JP_APPENDED) {
+            if (lane->meter)
+                jp_meter_answer(lane->meter, state, method, OF(response, *result, _code));
             bool good = let_go(lane, request, *result);
             Py_CLEAR(*result);
             return good ? SERVED : FAILED;
@@ -718,6 +721,8 @@ static PyObject *serve_if_idle(Lane *lane, PyObject *connection, PyObject *buffe
     jp_put(connection, state->at.connection.late, Py_NewRef(state->no_octets));
     PyObject *handed = NULL, *result = NULL;
     size_t start = 0;
+    if (lane->meter)
+        jp_meter_begin(lane->meter);
     outcome last = serve_all(lane, connection, buffer, &start, &handed, &result);
     if (!leave_context(lane))
         last = FAILED;
@@ -725,6 +730,8 @@ static PyObject *serve_if_idle(Lane *lane, PyObject *connection, PyObject *buffe
     OF(connection, connection, late) = Py_NewRef(Py_None);
     PyObject *rest = last == FAILED ? NULL : rest_of(buffer, start, late);
     PyObject *said = report(lane, rest, handed, result, last);
+    if (lane->meter && said) /* What is handed over, the general path counts as it sends it. */
+        jp_meter_end(lane->meter, PyBytes_CheckExact(said) ? (size_t)PyBytes_GET_SIZE(said) : 0);
     Py_XDECREF(late);
     Py_XDECREF(rest);
     Py_XDECREF(handed);
@@ -738,6 +745,8 @@ static PyObject *serve_if_idle(Lane *lane, PyObject *connection, PyObject *buffe
 
 static PyObject *serve_buffer(Lane *lane, PyObject *connection, PyObject *buffer)
 {
+    if (lane->meter && PyBytes_Check(buffer))
+        jp_meter_received(lane->meter, (size_t)PyBytes_GET_SIZE(buffer));
     if (lane->busy || !PyBytes_CheckExact(buffer) || PyBytes_GET_SIZE(buffer) >= UINT32_MAX)
         Py_RETURN_NONE;
     lane->busy = true;
@@ -760,6 +769,29 @@ static PyObject *lane_forget(Lane *lane, PyObject *Py_UNUSED(ignored))
 {
     lane->learned = false; /* What is in use now is let go of by learn(). */
     Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(count_into_doc, "count_into(row, statuses, *places, bounds)\n--\n\n"
+"Count what is served; see metrics.Meter.lane_cells for the arguments.");
+
+static PyObject *count_into(Lane *lane, PyObject *args)
+{
+    jp_meter *meter = lane->busy ? NULL : jp_make_meter(args);
+    if (!meter) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_RuntimeError, "the lane is serving");
+        return NULL;
+    }
+    jp_free_meter(lane->meter);
+    lane->meter = meter;
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(elapsed_doc, "elapsed()\n--\n\nThe seconds since serve() was called last, where it counts; else 0.");
+
+static PyObject *elapsed(Lane *lane, PyObject *Py_UNUSED(ignored))
+{
+    return PyFloat_FromDouble(lane->meter ? jp_meter_elapsed(lane->meter) : 0);
 }
 
 /* -- The type ---------------------------------------------------------------------------------------- */
@@ -843,6 +875,7 @@ static void lane_dealloc(Lane *lane)
     PyObject_GC_UnTrack(lane);
     lane_clear(lane);
     PyMem_Free(lane->output.octets);
+    jp_free_meter(lane->meter);
     type->tp_free(lane);
     Py_DECREF(type);
 }
@@ -850,6 +883,8 @@ static void lane_dealloc(Lane *lane)
 static PyMethodDef lane_methods[] = {
     {"serve", (PyCFunction)(void (*)(void))serve, METH_FASTCALL, serve_doc},
     {"forget", (PyCFunction)lane_forget, METH_NOARGS, forget_doc},
+    {"count_into", (PyCFunction)count_into, METH_VARARGS, count_into_doc},
+    {"elapsed", (PyCFunction)elapsed, METH_NOARGS, elapsed_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -956,7 +991,7 @@ int jp_make_protocol_type(PyObject *module, jp_state *state)
     PyType_Spec spec = {
         .name = "japronto.accel._lane.Protocol",
         .basicsize = (int)((PyTypeObject *)state->protocol_type)->tp_basicsize,
-        .flags = Py_TPFLAGS_DEFAULT,
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
         .slots = slots,
     };
     state->fast_protocol = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, state->protocol_type);
