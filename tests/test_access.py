@@ -282,10 +282,10 @@ def test_the_time_of_a_head_that_trickles(run: Run, tmp_path: Path) -> None:
                            b"x", b"xGET /hello HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
     run(main())
     lines = logged(tmp_path / "log")
-    assert all(line["duration"] >= least for line, least in zip(lines, (0.06, 0.03, 0.06, 0), strict=True))
+    assert all(line["duration"] >= least for line, least in zip(lines, (0.05, 0.02, 0.05, 0), strict=True))
     first, second, post, behind = (datetime.fromisoformat(line["time"]).timestamp() for line in lines)
-    assert second - first >= 0.06
-    assert behind - post >= 0.06
+    assert second - first >= 0.05  # Two pauses of 0.03, by clocks that differ a little.
+    assert behind - post >= 0.05
 
 
 REFUSED = [
