@@ -20,6 +20,7 @@ class Start(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "plain: says nothing over TLS, since its clients know no certificate")
     config.addinivalue_line("markers", "program(name): needs a program that not every machine has")
 
 
@@ -42,6 +43,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _runs(item: pytest.Item, config: pytest.Config) -> bool:
     if item.get_closest_marker("long") and "long" not in config.option.markexpr:
+        return False
+    if item.get_closest_marker("plain") and "tls" in item.callspec.params.get("loop", ""):  # type: ignore[attr-defined]
         return False
     return all(found(marker.args[0]) for marker in item.iter_markers("program"))
 

@@ -17,6 +17,7 @@ from .process import Server, found
 from .wire import WAIT_SECONDS
 
 CURL = pytest.mark.program("curl")
+pytestmark = pytest.mark.plain
 
 
 def curl(*arguments: str) -> tuple[str, str]:

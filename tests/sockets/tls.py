@@ -16,6 +16,8 @@ from typing import Any
 
 import trustme
 
+RECORD = 16384
+"""The most octets that one record carries."""
 NAMES = ("server.example", "localhost", "127.0.0.1", "::1")
 
 
@@ -48,7 +50,7 @@ class TLSSocket:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.ssl = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         self._lock = threading.Lock()
-        self._peeked = b""
+        self._unsent, self._peeked = bytearray(), b""
         self.family = sock.family
         self.settimeout, self.setsockopt, self.close = sock.settimeout, sock.setsockopt, sock.close
         self.getsockname = sock.getsockname
@@ -79,15 +81,23 @@ class TLSSocket:
             self._incoming.write(octets)
 
     def sendall(self, octets: bytes) -> None:
-        for start in range(0, len(octets), 65536):
-            with self._lock:
-                self.ssl.write(octets[start:start + 65536])
-                records = self._outgoing.read()
-            self._sock.sendall(records)
+        for start in range(0, len(octets), RECORD):
+            self.send(octets[start:start + RECORD])
+        self._push()
 
     def send(self, octets: bytes) -> int:
-        self.sendall(octets[:65536])
-        return len(octets[:65536])
+        """Encrypt some, once all records before have left; so that a timeout leaves none half sent."""
+        self._push()
+        with self._lock:
+            count = self.ssl.write(octets[:RECORD])
+            self._unsent += self._outgoing.read()
+        with contextlib.suppress(TimeoutError):
+            self._push()
+        return count
+
+    def _push(self) -> None:
+        while self._unsent:
+            del self._unsent[:self._sock.send(self._unsent)]
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         data, self._peeked = self._peeked or self._read(size), b""
