@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,16 @@ def test_a_manager_that_does_not_read(manager: socket.socket, caplog: pytest.Log
         "The manager at NOTIFY_SOCKET could not be told WATCHDOG=1",
         "The manager at NOTIFY_SOCKET could not be told STOPPING=1"]
     assert sent == 1
+
+
+def test_a_manager_that_reads_late(manager: socket.socket) -> None:
+    """It is waited for, though not by the watchdog's messages."""
+    while systemd.alive():
+        pass
+    reading = threading.Timer(0.02, lambda: [manager.recv(99) for _ in range(2)])
+    reading.start()
+    assert systemd.notify("READY=1", wait=60)
+    reading.join()
 
 
 @pytest.mark.parametrize("path", ["/nowhere/notify", "vsock:2:1234", "x" * 200, "@" + "x" * 200])

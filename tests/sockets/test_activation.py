@@ -6,6 +6,7 @@ The parent here is a few lines of Python, as any manager may be; where there is
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -165,12 +166,12 @@ def test_a_descriptor(start: Start, option: str) -> None:
 
 
 def test_standard_input(start: Start) -> None:
-    """As inetd passes it with ``wait``."""
+    """As inetd passes it with ``wait``; nothing else gets its number when it is closed."""
     with listening(0) as sockets:
-        before = ("sh", "-c", 'exec "$@" <&3', "sh")
-        server = start("--fd", "0", before=(*manager(*sockets), "/bin/sh", *before[1:]),
-                       passed=descriptors(*sockets))
+        shell = ("/bin/sh", "-c", 'exec "$@" <&3', "sh")
+        server = start("--fd", "0", before=(*manager(*sockets), *shell), passed=descriptors(*sockets))
         server.lives()
+        assert Path(f"/proc/{server.process.pid}/fd/0").readlink() == Path(os.devnull)
 
 
 def test_a_descriptor_that_is_not_open(start: Start) -> None:
