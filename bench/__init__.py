@@ -1,0 +1,1 @@
+"""Benchmarks: of the parts (``test_*.py``), and of whole servers beside others."""
