@@ -112,5 +112,8 @@ class Timeouts(_Bounds):
         "it closes; then they are closed")
     drain_seconds: float = _bound(
         30, "for the requests in flight to finish once the server was told to stop")
+    arrival_seconds: float = _bound(
+        1, "for the first request of a connection, since it was opened, once the server was told to stop; "
+        "a client that has just connected is sending it")
     check_seconds: float = _bound(
         1, "between two looks at all connections; a time limit may strike two of them late")

@@ -42,10 +42,10 @@ class Preambles:
             if now - protocol.since >= limit:
                 protocol.transport.abort()
 
-    def close(self) -> None:
-        """Cut all that wait: none of them has a request."""
+    def drain(self) -> None:
+        """Cut all that wait, but for those that have just come: their header is on its way."""
         for protocol in tuple(self.worker.admission.beginning):
-            protocol.transport.abort()
+            protocol.drain()
 
     def refuse(self, transport: asyncio.Transport, peername: object, reason: str) -> None:
         """Cut a connection; mostly it is the configuration that is wrong, and somebody wonders."""
@@ -69,10 +69,12 @@ class PreambleProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport = cast("asyncio.Transport", transport)  # uvloop's only looks like one
         preambles, peername = self._preambles, transport.get_extra_info("peername")
-        if preambles.worker.draining or peername is None:  # Gone already, as after a check of health.
+        if peername is None:  # Gone already, as after a check of health.
             transport.abort()
         elif preambles.allowed.takes(peername):
             preambles.worker.admission.begin(self)
+            if preambles.worker.draining:
+                self.drain()
         else:
             preambles.refuse(transport, peername, NOT_ALLOWED)
 
@@ -88,6 +90,15 @@ class PreambleProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._preambles.worker.admission.end(self)
+
+    def drain(self) -> None:
+        """Close, once the header and a request have had the time to come."""
+        worker = self._preambles.worker
+        worker.loop.call_at(self.since + worker.app.timeouts.arrival_seconds, self._cut)
+
+    def _cut(self) -> None:
+        if self in self._preambles.worker.admission.beginning:
+            self.transport.abort()
 
     def _hand_over(self, preamble: Preamble) -> None:
         """What the connection is for begins."""

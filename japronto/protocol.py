@@ -58,8 +58,8 @@ BUSY_FIELDS: Final = {"Retry-After": "1"}
 class HTTPProtocol(asyncio.Protocol):
     """One connection of a worker; see ``interfaces.Host`` for what the connection asks of it."""
 
-    __slots__ = ("_awake", "_expected", "_gone", "_half_closed", "_lane", "_pumping", "_reading", "_since",
-                 "_stopwatch", "_streamer", "_tasks", "_window", "_writable", "_written", "client",
+    __slots__ = ("_awake", "_born", "_expected", "_gone", "_half_closed", "_lane", "_pumping", "_reading",
+                 "_since", "_stopwatch", "_streamer", "_tasks", "_window", "_writable", "_written", "client",
                  "connection", "transport", "worker")
 
     transport: asyncio.Transport
@@ -92,7 +92,7 @@ class HTTPProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport = cast("asyncio.Transport", transport)  # uvloop's only looks like one
         transport.set_write_buffer_limits(high=self.connection.limits.unsent_bytes)
-        self._since = self.worker.loop.time()
+        self._born = self._since = self.worker.loop.time()
         self._window = (self._since, 0)
         self.worker.admission.enter(self)
         if self.worker.draining:
@@ -176,9 +176,22 @@ class HTTPProtocol(asyncio.Protocol):
     # -- what the worker calls --------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Take no further request, and close when the last is answered."""
-        self.connection.drain()
-        self._pump()
+        """Take no further request, and close when the last is answered.
+
+        A client that has just connected has its first request on the way, and may have it answered.
+        """
+        loop = self.worker.loop
+        until = self._born + self.worker.app.timeouts.arrival_seconds
+        if self.connection.heads == 0 and loop.time() < until:
+            self.retire()
+            loop.call_at(until, self._drain)
+        else:
+            self._drain()
+
+    def _drain(self) -> None:
+        if not self._gone:
+            self.connection.drain()
+            self._pump()
 
     def retire(self) -> None:
         """Like drain, but a client that is idle may ask once more."""
@@ -260,7 +273,7 @@ class HTTPProtocol(asyncio.Protocol):
 
     def _time_out(self, what: str) -> None:
         if what == "idle":
-            self.drain()
+            self._drain()
         elif what in ("head", "content"):
             self.refuse(_SLOW_HEAD if what == "head" else _SLOW_CONTENT)
         elif what == "send":

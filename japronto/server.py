@@ -196,7 +196,7 @@ class Worker:
         if requests:
             return f"{requests} request{'s' * (requests > 1)}"
         switched = sum(not transport.is_closing() for transport in self.admission.switched)
-        connections = len(self.protocols) + switched
+        connections = len(self.protocols) + len(self.admission.beginning) + switched
         return f"{connections} connection{'s' * (connections > 1)}" if connections else ""
 
     async def drain(self) -> None:
@@ -240,7 +240,7 @@ class Worker:
 
     def _begin_all(self, begin: Callable[[HTTPProtocol], None]) -> None:
         if self.draining and self.preambles is not None:
-            self.preambles.close()
+            self.preambles.drain()
         for protocol in tuple(self.protocols):
             begin(protocol)
         self._look_whether_drained()

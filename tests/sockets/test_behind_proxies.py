@@ -306,6 +306,22 @@ def test_a_drain_does_not_wait_for_a_header(start: Start) -> None:
     server.exits()
 
 
+def test_who_has_just_connected_is_answered(start: Start) -> None:
+    server = start("--proxy-protocol", "--arrival-seconds", "600")
+    with server.connect() as first, server.connect() as held:
+        held.send(LINE + get("/when/held"))
+        server.until_recorded("held started")
+        server.signal(signal.SIGTERM)
+        until(server.refuses, "the server takes no more connections")
+        first.send(LINE)
+        first.quiet(0.1)
+        answer = first.ask(get("/hello/2"))
+        assert (answer.text, answer.closes) == ("hello 2", True)
+        server.allow("held")
+        assert held.answer().text == "when held"
+    server.exits()
+
+
 def test_fields_behind_a_header(start: Start) -> None:
     """The source in the header is the peer; whether it is believed is another question."""
     server = start("--proxy-protocol", "--proxy-headers", "x-forwarded", "--forwarded-allow-ips",

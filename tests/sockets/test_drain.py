@@ -41,7 +41,8 @@ def draining(server: Server, number: signal.Signals = signal.SIGTERM) -> Iterato
 @BOTH
 def test_an_idle_server_exits_at_once(start: Start, number: signal.Signals) -> None:
     """Its clients are told at once, and none of the time limits has to strike."""
-    server = start("--drain-seconds", "600", "--idle-seconds", "600", "--linger-seconds", "600")
+    server = start("--drain-seconds", "600", "--idle-seconds", "600", "--linger-seconds", "600",
+                   "--arrival-seconds", "0.01")
     with server.connect() as fresh, server.connect() as used:
         assert used.ask(get("/hello/1")).text == "hello 1"
         server.signal(number)
@@ -60,6 +61,28 @@ def test_what_is_in_flight_is_finished(start: Start, number: signal.Signals) -> 
             for client in (idle, unused):
                 client.ends()
     assert server.record() == ["held started", "held cleaned up", "shutdown"]
+
+
+def test_who_has_just_connected_is_answered(start: Start) -> None:
+    """The server may have accepted it before the first octet is there, which is on its way."""
+    server = start("--drain-seconds", "600", "--arrival-seconds", "600", *BRIEF)
+    with server.connect() as first, server.connect() as used:
+        assert used.ask(get("/hello/1")).text == "hello 1"
+        with draining(server):
+            used.ends()
+            first.quiet(0.2)
+            answer = first.ask(get("/hello/2"))
+            assert (answer.text, answer.closes) == ("hello 2", True)
+            first.ends()
+
+
+def test_who_has_just_connected_and_says_nothing_does_not_hold_the_server_up(start: Start) -> None:
+    server = start("--drain-seconds", "600", "--arrival-seconds", "0.5", *BRIEF)
+    with server.connect() as silent, server.connect() as used:
+        assert used.ask(get("/hello/1")).text == "hello 1"  # The one ahead has been accepted, too.
+        server.signal(signal.SIGTERM)
+        silent.ends()
+    server.exits()
 
 
 def test_idle_clients_that_do_not_close_their_side_do_not_hold_the_server_up(start: Start) -> None:
