@@ -24,11 +24,13 @@ BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @contextmanager
 def draining(server: Server, number: signal.Signals = signal.SIGTERM) -> Iterator[None]:
     """Within, the server drains and waits for one request; behind, it has exited with 0."""
-    with server.connect() as held:
+    with server.connect() as held, server.connect() as idle:
+        assert idle.ask(get("/hello/0")).text == "hello 0"
         held.send(get("/when/held"))
         server.until_recorded("held started")
         server.signal(number)
         until(server.refuses, "the server takes no more connections")
+        idle.ends()  # So all others drain by now, too.
         yield
         assert server.running()
         server.allow("held")
