@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -47,7 +47,8 @@ async def slow(request):
 class Master:
     """``python -m japronto``, or a program, with workers."""
 
-    def __init__(self, directory: Path, command: tuple[str, ...], environment: dict[str, str]) -> None:
+    def __init__(self, directory: Path, command: tuple[str, ...], environment: dict[str, str],
+                 passed: Sequence[int] = ()) -> None:
         self.directory = directory
         self._errors = directory / "stderr"
         inherited = {name: value for name, value in os.environ.items()
@@ -55,6 +56,7 @@ class Master:
         with self._errors.open("w") as stream:
             self.process = subprocess.Popen(
                 command, cwd=directory, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+                pass_fds=passed,
                 env={**inherited, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environment})
         self.port = 0
 
