@@ -408,9 +408,12 @@ class Application(RouteDecorators):
         return self._loop
 
     def run(self, host: str = "0.0.0.0", port: int = 8080, *,  # noqa: S104 - the default of 2017
-            worker_num: int | None = None, reload: bool = False, debug: bool = False) -> None:
+            worker_num: int | None = None, reload: bool = False, debug: bool = False, **options: Any) -> None:
         """Serve until a signal says to stop, on host and port unless systemd passes sockets.
 
+        ``options`` are those of ``ServerConfig`` and ``MasterConfig``: ``tls``, ``proxy_headers``, ``bind``,
+        ``metrics_address``, ``max_requests``...  A wrong value ends the program with exit code 2, and an
+        option that there is not raises TypeError.
         The variables JAPRONTO_BACKEND, JAPRONTO_SIMD and JAPRONTO_JSON count here, too; those behind other
         options of the command do not, since a program says by itself what it wants.
 
@@ -425,9 +428,12 @@ class Application(RouteDecorators):
         self.debug = self.debug or debug
         if self.debug and self.log_request is None:  # as in 2017
             self.log_request = self.default_request_logger
+        # A debugger may hold a program that is being written for as long as it likes.
+        bounds: dict[str, Any] = {"worker_timeout": None} if reload else {}
+        bounds |= {name: options.pop(name) for name in MasterConfig.__slots__ if name in options}
+        options = {"host": host, "port": port, "activation": True, "debug": self.debug, **options}
         try:
-            code = self._run(ServerConfig(host=host, port=port, activation=True, debug=self.debug),
-                             workers, reload)
+            code = self._run(ServerConfig(**options), MasterConfig(workers=workers, reload=reload, **bounds))
         except (StartError, UsageError) as error:
             code = 2 if isinstance(error, UsageError) else 3
             if self.debug and error.__cause__ is not None:
@@ -439,10 +445,8 @@ class Application(RouteDecorators):
         if code or MASTER is not None:
             raise SystemExit(code)
 
-    def _run(self, config: ServerConfig, workers: int, reload: bool) -> int:
-        # A debugger may hold a program that is being written for as long as it likes.
-        bounds = MasterConfig(workers=workers, reload=reload, worker_timeout=None if reload else 30)
-        if MASTER is None and (reload or workers > 1):
+    def _run(self, config: ServerConfig, bounds: MasterConfig) -> int:
+        if MASTER is None and bounds != MasterConfig():
             from japronto.supervisor import supervise  # noqa: PLC0415
 
             return supervise(config, bounds)

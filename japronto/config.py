@@ -315,6 +315,8 @@ class MasterConfig:
     ``reload_dir``            directories to watch, the present one if none is given
     ``reload_include``        patterns of the names of files that count
     ``reload_exclude``        patterns of the names of files and directories that do not
+
+    Raises UsageError for a value that there cannot be.
     """
 
     workers: int = 1
@@ -328,6 +330,18 @@ class MasterConfig:
     reload_dir: Sequence[str] = ()
     reload_include: Sequence[str] = ("*.py",)
     reload_exclude: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("max_requests", "max_rss", "worker_lifetime", "worker_timeout", "worker_start_timeout"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)
+                                      or not 0 < value < math.inf):
+                raise UsageError(f"{name} must be a number above zero; it is {value!r}")
+        for name in ("reload_dir", "reload_include", "reload_exclude"):
+            if isinstance(getattr(self, name), str):
+                raise UsageError(f"{name} takes a list; write [{getattr(self, name)!r}]")
+        if self.max_requests_jitter is not None:
+            _whole("max_requests_jitter", self.max_requests_jitter, 10**9)
 
     def jitter(self) -> int:
         """The most requests that a worker serves beyond ``max_requests``."""

@@ -1399,6 +1399,36 @@ def test_run_hands_on_what_it_is_given(app: Application, server: Server) -> None
     assert server.served[-1][1] == {"host": "0.0.0.0", "port": 82, "activation": True, "debug": True}
 
 
+def test_run_hands_on_what_a_server_and_a_master_can_be_told(
+        app: Application, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervised: list[Any] = []
+    monkeypatch.setattr("japronto.supervisor.supervise", lambda *given: supervised.append(given) or 0)
+    app.run(bind=["unix:/x"], activation=False, backlog=7)
+    assert server.served[-1][1] == {"host": "0.0.0.0", "port": 8080, "activation": False, "debug": False,
+                                    "bind": ["unix:/x"], "backlog": 7}
+    app.run(worker_num=2, max_requests=5, backlog=8)
+    app.run(max_rss=1 << 30)
+    app.run(reload=True)
+    app.run(reload=True, worker_timeout=7)
+    assert [bounds for _, bounds in supervised] == [
+        MasterConfig(workers=2, max_requests=5), MasterConfig(max_rss=1 << 30),
+        MasterConfig(reload=True, worker_timeout=None), MasterConfig(reload=True, worker_timeout=7)]
+    assert supervised[0][0]["backlog"] == 8
+    assert len(server.served) == 1
+
+
+@pytest.mark.parametrize(("options", "sentence"), [
+    ({"max_requests": 0}, "max_requests must be a number above zero; it is 0"),
+    ({"max_rss": "1g"}, "max_rss must be a number above zero; it is '1g'"),
+    ({"max_requests_jitter": -1}, "max_requests_jitter must be a whole number from 0"),
+    ({"reload_include": "*.py"}, "reload_include takes a list; write ['*.py']")])
+def test_what_a_master_cannot_be_told(app: Application, server: Server, capsys: pytest.CaptureFixture[str],
+                                      options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        app.run(**options)
+    assert capsys.readouterr().err.startswith(f"japronto: {sentence}")
+
+
 @pytest.mark.parametrize("worker_num", [None, 0, 1])
 def test_one_worker(app: Application, server: Server, worker_num: int | None) -> None:
     app.run(worker_num=worker_num)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from command import COMMAND, ROOT, WAIT_SECONDS
 from sockets.process import until
+from sockets.tls import certificate, trusting
 
 from .conftest import PROGRAM, Master, Start, alive
 from .load import Load
@@ -322,6 +323,23 @@ def test_a_program_with_workers(start: Start) -> None:
     master.signal(signal.SIGTERM)
     assert master.exits(0).endswith("the end\n")
     assert master.said().count("the end") == 1
+
+
+def test_a_program_says_what_the_command_can_be_told(start: Start, tmp_path: Path) -> None:
+    pem = certificate(tmp_path / "server.pem")
+    program = f"""
+from japronto import Application, TLSConfig
+app = Application()
+@app.get('/')
+def who(request):
+    return request.Response(text=f'{{request.scheme}} {{request.remote_addr}}')
+app.run('127.0.0.1', 0, worker_num=2, tls=TLSConfig(certificate={pem!r}), proxy_headers='x-forwarded')
+"""
+    master = start(program=program, run=True)
+    client = http.client.HTTPSConnection("localhost", master.port, timeout=30, context=trusting())
+    client.request("GET", "/", headers={"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "http"})
+    assert client.getresponse().read() == b"http 192.0.2.7"
+    client.close()
 
 
 def test_a_program_that_cannot_be_run_again(tmp_path: Path) -> None:
