@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 from pathlib import Path
@@ -23,4 +24,5 @@ ffibuilder.cdef(declarations((CSRC / "scan.h").read_text(encoding="utf-8"))
 ffibuilder.set_source(
     "japronto.accel._scan", f'#include "scan.h"\nstatic const char *const jp_sources = "{DIGEST}";',
     sources=sorted(map(str, CSRC.glob("scan*.c"))), depends=sorted(map(str, CSRC.glob("scan*.h"))),
-    include_dirs=[str(CSRC)])
+    include_dirs=[str(CSRC)],
+    extra_compile_args=[] if os.name == "nt" else ["-O3"])  # whatever CFLAGS says
