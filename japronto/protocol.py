@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from japronto.pure.forwarded import Proxies
     from japronto.server import Worker
 
+_OPEN: Final = Phase.OPEN  # CPython 3.11 takes its time to look a member up in the class of an enum
 _SLOW_HEAD: Final = Violation(408, "The request did not arrive in time.")
 _SLOW_CONTENT: Final = Violation(408, "The content did not arrive in time.")
 _CLIENT_CLOSED: Final = getattr(select, "POLLRDHUP", 0)  # POLLHUP and POLLERR are always told
@@ -131,13 +132,13 @@ class HTTPProtocol(asyncio.Protocol):
     def _take_result(self, request: Request, result: Any, outcome: int) -> None:
         """What came of the handler that the fast lane has called last."""
         match outcome:
+            case Outcome.WAITS:
+                coroutine, waits_for = result
+                self._take_task(self.worker.runner.adopt(coroutine, waits_for, request, self._handled))
             case Outcome.ANSWERED:
                 self._take_answer(request, result)
             case Outcome.RAISED:
                 self._take_answer(request, self._answer_to(request, result))
-            case Outcome.WAITS:
-                coroutine, waits_for = result
-                self._take_task(self.worker.runner.adopt(coroutine, waits_for, request, self._handled))
             case Outcome.RETURNED:
                 self._handled(request, result, None)
             case Outcome.BROKE:
@@ -374,7 +375,7 @@ class HTTPProtocol(asyncio.Protocol):
             if connection.stalled:
                 break
             connection.receive(b"")
-        if connection.phase is not Phase.OPEN:
+        if connection.phase is not _OPEN:
             self._end()
         elif connection.wants_reading is not self._reading:
             self._switch_reading()

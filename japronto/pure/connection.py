@@ -92,7 +92,11 @@ SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
 ParserFactory = Callable[[Limits, ContentMax], Parser]
 
-_QUEUED, _RUNNING, _READY = Stage.QUEUED, Stage.RUNNING, Stage.READY
+# Named once: CPython 3.11 takes its time to look a member up in the class of an enum.
+_QUEUED, _RUNNING, _READY, _STREAMING, _DONE = (
+    Stage.QUEUED, Stage.RUNNING, Stage.READY, Stage.STREAMING, Stage.DONE)
+_OPEN, _LINGERING = Phase.OPEN, Phase.LINGERING
+_NOTHING, _REQUEST, _DECISION = Expects.NOTHING, Expects.REQUEST, Expects.DECISION
 
 
 class Connection:
@@ -115,7 +119,7 @@ class Connection:
         self.service = service
         self.host = host
         self.limits = limits
-        self.phase = Phase.OPEN
+        self.phase = _OPEN
         self.queue: deque[Request] = deque()
         """The exchanges that are not DONE, in order."""
         self.streaming: Request | None = None
@@ -153,7 +157,7 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Take octets from the client; ``b""`` goes on with what was left for later."""
-        if self.phase is not Phase.OPEN or self._parser.expects is Expects.NOTHING:
+        if self.phase is not _OPEN or self._parser.expects is _NOTHING:
             self._throw_away(len(data))
             return
         room = self.limits.pipelined_requests - len(self.queue)
@@ -171,7 +175,7 @@ class Connection:
     def receive_eof(self) -> None:
         """The client sends nothing more; what it has asked is still answered."""
         self.eof = True
-        if self.phase is Phase.LINGERING:
+        if self.phase is _LINGERING:
             self._enter(Phase.CLOSED)  # The client has seen the last answer, or has gone without.
         self._end_if_over()
 
@@ -199,7 +203,7 @@ class Connection:
 
     def _is_idle(self) -> bool:
         """Whether no request is there, nor has begun to come."""
-        return not self.queue and not self._parser.more and self._parser.expects is Expects.REQUEST
+        return not self.queue and not self._parser.more and self._parser.expects is _REQUEST
 
     def time_out(self, violation: Violation) -> None:
         """The client took too long to send: answer what is complete, then this, then close."""
@@ -209,12 +213,12 @@ class Connection:
     def _throw_away(self, octets: int) -> None:
         """What comes after the end is not looked at, and too much of it ends the patience."""
         self._discarded += octets
-        if self._discarded > self.limits.linger_bytes and self.phase is Phase.LINGERING:
+        if self._discarded > self.limits.linger_bytes and self.phase is _LINGERING:
             self._enter(Phase.CLOSED)
 
     def _settle_drain(self) -> None:
         """A request that has begun to arrive is still taken; at its end, no more."""
-        if self._parser.expects is Expects.REQUEST and not self._parser.more and not self._spared:
+        if self._parser.expects is _REQUEST and not self._parser.more and not self._spared:
             self._parser.stop()
         self._end_if_over()
 
@@ -386,7 +390,7 @@ class Connection:
     def data_to_send(self, date: bytes) -> list[bytes]:
         """The octets that may leave now; ``date`` is an IMF-fixdate."""
         buffers: list[bytes] = []
-        while self.queue and self.streaming is None and self.phase is Phase.OPEN:
+        while self.queue and self.streaming is None and self.phase is _OPEN:
             batch = []
             for request in self.queue:
                 if request.stage is not _READY:
@@ -416,7 +420,7 @@ class Connection:
         if last is self._receiving:
             if self._draining or (not self._can_drain(last) and not _may_read(last)):
                 self._say_close(last)
-        elif last is self.queue[-1] and self._parser.expects is Expects.NOTHING:
+        elif last is self.queue[-1] and self._parser.expects is _NOTHING:
             self._say_close(last)
 
     def _can_drain(self, request: Request) -> bool:
@@ -440,13 +444,13 @@ class Connection:
         if last.streams:
             del batch[-1]
             self._ready_bytes -= len(response.body)
-            self._move(last, Stage.STREAMING)
+            self._move(last, _STREAMING)
             self.streaming = last
             self.sent = 0
         for request in batch:
             self.queue.popleft()
             self._ready_bytes -= len(request.response._body)  # type: ignore[union-attr]
-            request.stage = Stage.DONE
+            request.stage = _DONE
             if self._observed or request._done_callbacks is not None:
                 self.host.finished(request)
         if not self.queue:
@@ -506,7 +510,7 @@ class Connection:
         self.streaming = None
         self._running -= 1
         self.queue.popleft()
-        self._move(request, Stage.DONE)
+        self._move(request, _DONE)
         if request is self._receiving:
             self._end_content(request)
         if self._observed or request._done_callbacks is not None:
@@ -536,7 +540,7 @@ class Connection:
 
         What was left for later is taken up when half of the queue is free, not one by one.
         """
-        if self.blocked or self.phase is not Phase.OPEN:
+        if self.blocked or self.phase is not _OPEN:
             return True
         if self._may_start():
             return False  # It had to wait until answers that were ready have left.
@@ -545,27 +549,27 @@ class Connection:
     @property
     def expects(self) -> Expects:
         """What the next octet would belong to that the client has to send; decides which time runs."""
-        if self.phase is not Phase.OPEN:
-            return Expects.NOTHING
+        if self.phase is not _OPEN:
+            return _NOTHING
         request = self._receiving
-        if (request is not None and request.stage is not Stage.STREAMING
+        if (request is not None and request.stage is not _STREAMING
                 and request.head.framing.expect_continue and not request.content.received):
-            return Expects.NOTHING  # It is the handler that lets the client wait.
+            return _NOTHING  # It is the handler that lets the client wait.
         return self._parser.expects
 
     @property
     def wants_reading(self) -> bool:
         """Whether there is room for more octets from the client."""
-        if self.phase is not Phase.OPEN:
-            return self.phase is Phase.LINGERING
+        if self.phase is not _OPEN:
+            return self.phase is _LINGERING
         if self.blocked or self._parser.more:
             return False
         request = self._receiving
         if request is None:
             expects = self._parser.expects
-            if expects is Expects.NOTHING:
+            if expects is _NOTHING:
                 return self._discarded <= self.limits.linger_bytes
-            return (expects is not Expects.DECISION
+            return (expects is not _DECISION
                     and len(self.queue) < self.limits.pipelined_requests
                     and (not self.received or self._held() < self.limits.content_buffer_bytes))
         if not _may_read(request):
@@ -597,14 +601,14 @@ class Connection:
         """The last answer has left; what is queued behind it is not answered (RFC 9112 s.9.6)."""
         self._parser.stop()
         self._abandon()
-        self._enter(Phase.CLOSED if self.eof else Phase.LINGERING)
+        self._enter(Phase.CLOSED if self.eof else _LINGERING)
 
     def _end_if_over(self) -> None:
-        if self.phase is not Phase.OPEN or self.late is not None:
+        if self.phase is not _OPEN or self.late is not None:
             return  # The request that the lane is at is in no queue.
         if self.eof and not self._parser.more:
             self._take(self._parser.feed_eof())
-        if not self.queue and self._parser.expects is Expects.NOTHING:
+        if not self.queue and self._parser.expects is _NOTHING:
             self._close()
 
     def _abandon(self) -> None:
@@ -619,7 +623,7 @@ class Connection:
                 request._content.notify()
             if request.streams and request.stage is _READY:
                 self.host.discard(request.response.stream)  # type: ignore[union-attr]
-            self._move(request, Stage.DONE)
+            self._move(request, _DONE)
             if self._observed or request._done_callbacks is not None:
                 self.host.finished(request)
         self.streaming = None
@@ -640,7 +644,7 @@ def _content_max(service: Service) -> ContentMax:
 def _may_read(request: Request) -> bool:
     """Whether somebody may still want the content: the handler, or what it answers with."""
     stage = request.stage
-    return (stage is _QUEUED or stage is _RUNNING or stage is Stage.STREAMING
+    return (stage is _QUEUED or stage is _RUNNING or stage is _STREAMING
             or (stage is _READY and request.streams))
 
 

@@ -41,8 +41,11 @@ class _Mode(enum.Enum):
     FINISHED = enum.auto()
 
 
+# Named once: CPython 3.11 takes its time to look a member up in the class of an enum.
 HEAD = _Mode.HEAD
 """The mode of a parser that waits for a head; for the fast lane."""
+_CONTENT, _DECISION, _FINISHED = _Mode.CONTENT, _Mode.DECISION, _Mode.FINISHED
+_REQUEST = Expects.REQUEST
 
 
 class Parser:
@@ -65,7 +68,7 @@ class Parser:
         self._content_max = content_max
         self._scan = scan
         self._buffer = b""
-        self._mode = _Mode.HEAD
+        self._mode = HEAD
         self._resume: Resume | None = None
         self._persistent = True
         self._left = 0
@@ -75,14 +78,14 @@ class Parser:
     @property
     def expects(self) -> Expects:
         """What the next octet would belong to."""
-        if self._mode is _Mode.HEAD:
-            return Expects.HEAD if self._buffer.lstrip(b"\r\n") else Expects.REQUEST
-        if self._mode is _Mode.CONTENT:
+        if self._mode is HEAD:
+            return Expects.HEAD if self._buffer.lstrip(b"\r\n") else _REQUEST
+        if self._mode is _CONTENT:
             return Expects.CONTENT
-        return Expects.DECISION if self._mode is _Mode.DECISION else Expects.NOTHING
+        return Expects.DECISION if self._mode is _DECISION else Expects.NOTHING
 
     def _finished(self) -> bool:
-        return self._mode is _Mode.FINISHED
+        return self._mode is _FINISHED
 
     def feed(self, data: bytes, heads_max: int = 1 << 30) -> list[Event]:
         """Take octets and return what they complete; see ``interfaces.Parser``."""
@@ -93,7 +96,7 @@ class Parser:
         at = 0
         self.more = False
         while True:
-            if self._mode is _Mode.HEAD:
+            if self._mode is HEAD:
                 if at == len(buffer):
                     break
                 if heads_max <= 0:
@@ -109,9 +112,9 @@ class Parser:
                     at = self._judge(heads[-1], seen, events, buffer, at)
                 elif self._resume is not None or not heads:
                     break
-            elif self._mode is _Mode.CONTENT:
+            elif self._mode is _CONTENT:
                 at = self._content(events, buffer, at)
-                if self._mode is _Mode.CONTENT:  # The rest of it has not come.
+                if self._mode is _CONTENT:  # The rest of it has not come.
                     break
             else:
                 break
@@ -122,15 +125,15 @@ class Parser:
         """The peer sends nothing more (RFC 9112 s.8): an incomplete head is dropped, an incomplete
         content is a violation."""
         events: list[Event] = []
-        if self._mode is _Mode.CONTENT:
+        if self._mode is _CONTENT:
             self._violate(events, _TRUNCATED)
-        elif self._mode is _Mode.HEAD and not self.more:
+        elif self._mode is HEAD and not self.more:
             self.stop()
         return events
 
     def resume(self) -> None:
         """After a head with ``framing.upgrade``: the connection stays HTTP."""
-        if self._mode is _Mode.DECISION:
+        if self._mode is _DECISION:
             self._next_message()
             if self._finished():  # The request says close: what follows is nothing.
                 self._buffer = b""
@@ -144,7 +147,7 @@ class Parser:
 
     def stop(self) -> None:
         """Take no further request."""
-        self._mode = _Mode.FINISHED
+        self._mode = _FINISHED
         self._buffer = b""
         self._decoder = None
         self.more = False
@@ -155,7 +158,7 @@ class Parser:
 
     def _next_message(self) -> None:
         self._decoder = None
-        self._mode = _Mode.HEAD if self._persistent else _Mode.FINISHED
+        self._mode = HEAD if self._persistent else _FINISHED
 
     def _judge(self, head: RequestHead, seen: int, events: list[Event], buffer: bytes,
                at: int) -> int:
@@ -173,7 +176,7 @@ class Parser:
         length = framing.length
         if length is None:
             if framing.upgrade:
-                self._mode = _Mode.DECISION
+                self._mode = _DECISION
             else:
                 self._next_message()
             return at
@@ -185,7 +188,7 @@ class Parser:
         if length == CHUNKED:
             head.complete = False
             self._decoder = ChunkedDecoder(self._limits, content_max)
-            self._mode = _Mode.CONTENT
+            self._mode = _CONTENT
         elif at + length <= len(buffer):
             head.content = buffer[at:at + length]
             self._next_message()
@@ -193,7 +196,7 @@ class Parser:
         else:
             head.complete = False
             self._left = length
-            self._mode = _Mode.CONTENT
+            self._mode = _CONTENT
         return at
 
     def _content(self, events: list[Event], buffer: bytes, at: int) -> int:
