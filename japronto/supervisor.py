@@ -240,7 +240,7 @@ class _Supervisor:
         self._stops = 0  # how often it was told to stop
         self._told = 0.0  # when to say what is waited for
         self._unfinished = False
-        self._alive = 0.0  # when systemd was told so
+        self._proof = 0.0  # when to tell systemd that this process lives
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals, selectors.EVENT_READ)
         if watcher is not None:
@@ -291,7 +291,7 @@ class _Supervisor:
 
     def _wait_seconds(self) -> float:
         now = self._clock()
-        moments = [self._crew.not_before, self._told, *(
+        moments = [self._crew.not_before, self._told, self._proof, *(
             member.deadline for member in self._crew.members.values() if member.deadline is not None)]
         return max(0.01, min([TURN_SECONDS, *(moment - now for moment in moments if moment > now)]))
 
@@ -536,9 +536,8 @@ class _Supervisor:
         if self._told and now >= self._told:
             self._told = 0.0
             self._tell_what_is_left()
-        seconds = systemd.watchdog_seconds()
-        if seconds is not None and self._announced and now - self._alive >= min(seconds / 2, TURN_SECONDS):
-            self._alive = now
+        if self._announced and now >= self._proof and (seconds := systemd.watchdog_seconds()) is not None:
+            self._proof = now + min(seconds / 2, TURN_SECONDS)
             systemd.alive()
 
     def _look_at(self, worker: _Worker, now: float) -> None:

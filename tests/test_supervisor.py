@@ -10,6 +10,8 @@ import sys
 import pytest
 from command import ROOT
 
+from japronto import supervisor
+from japronto.config import MasterConfig, ServerConfig
 from japronto.crew import BACKOFF_SECONDS_MAX, Crew, Member, State, backoff
 from japronto.worker import VARIABLE, Given, taken
 
@@ -152,6 +154,24 @@ def test_a_master_imports_nothing_that_serves() -> None:
             "print(*{'asyncio', 'uvloop', 'ssl', 'japronto.app', 'japronto.server'} & set(sys.modules))")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
+
+
+@pytest.mark.parametrize(("usec", "wait"), [("500000", 0.25), ("30000000", supervisor.TURN_SECONDS)])
+def test_a_master_wakes_for_the_watchdog(monkeypatch: pytest.MonkeyPatch, usec: str, wait: float) -> None:
+    """Twice as often as it must, also where that is more often than it wakes for anything else."""
+    told: list[float] = []
+    monkeypatch.setenv("WATCHDOG_USEC", usec)
+    monkeypatch.setattr(supervisor.systemd, "alive", lambda: told.append(now))
+    with supervisor._Signals() as signals:
+        master = supervisor._Supervisor(ServerConfig(), MasterConfig(), [], [], None, signals, None)
+        master._announced = True
+        now = 0.0
+        monkeypatch.setattr(master, "_clock", lambda: now)
+        for _ in range(4):
+            master._look(now)
+            now += master._wait_seconds()
+        master._selector.close()
+    assert told == [0, wait, 2 * wait, 3 * wait]
 
 
 def test_a_worker_takes_what_its_master_gives() -> None:
