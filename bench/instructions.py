@@ -148,27 +148,39 @@ def _run(call: Callable[[bytes], object], octets: bytes, times: int) -> None:
 # -- In the process that counts --------------------------------------------------------------
 
 Functions = Counter[tuple[str, str]]
-"""Instructions by object file and function, those of what it calls not included."""
+"""Instructions by object file and function."""
 
 
-def count() -> dict[str, Functions]:
+class Spent(NamedTuple):
+    """Where instructions went."""
+
+    itself: Functions
+    """Without those of what a function calls."""
+    whole: Functions
+    """With those."""
+
+    def less(self, other: Spent, requests: int) -> Spent:
+        """What is more here than there, for one of so many requests."""
+        return Spent(*(Counter({function: (number - there[function]) / requests
+                                for function, number in here.items() if number != there[function]})
+                       for here, there in zip(self, other, strict=True)))
+
+
+def count() -> dict[str, Spent]:
     """The instructions of one request of each workload; raises CannotCount."""
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
         _run_under_callgrind(_build_marks(scratch), scratch / "out")
-        dumps: dict[str, list[Functions]] = {}
+        dumps: dict[str, list[Spent]] = {}
         for path in scratch.glob("out*"):
             read = _read(path)
             if read is not None:
                 dumps.setdefault(read[0], []).append(read[1])
-    least = {name: min(takes, key=Counter.total) for name, takes in dumps.items()}
+    least = {name: min(takes, key=lambda spent: spent.itself.total()) for name, takes in dumps.items()}
     counted = {}
     for workload in workloads():
         once, twice = (least[f"{workload} x {times}"] for times in (workload.calls, 2 * workload.calls))
-        requests = workload.requests * workload.calls
-        twice.subtract(once)
-        counted[str(workload)] = Counter({
-            function: instructions / requests for function, instructions in twice.items() if instructions})
+        counted[str(workload)] = twice.less(once, workload.requests * workload.calls)
     return counted
 
 
@@ -202,13 +214,13 @@ _TRIGGER = re.compile("desc: Trigger: Client Request: (.+)").fullmatch
 _NAMED = re.compile(r"(ob|fn|cob|cfn)=\((\d+)\)(?: (.+))?").fullmatch
 
 
-def _read(path: Path) -> tuple[str, Functions] | None:
+def _read(path: Path) -> tuple[str, Spent] | None:
     """The name of a dump and what it says; None if it has no name.
 
     The format is that of https://valgrind.org/docs/manual/cl-format.html: what is named once is a number from
     then on, and the line behind ``calls=`` is what the called function took.
     """
-    name, functions = None, Functions()
+    name, spent = None, Spent(Functions(), Functions())
     names: dict[tuple[str, str], str] = {}
     place = {"ob": "", "fn": ""}
     lines = iter(path.read_text().splitlines())
@@ -223,10 +235,11 @@ def _read(path: Path) -> tuple[str, Functions] | None:
             if what == kind:
                 place[kind] = names[kind, number]
         elif line.startswith("calls="):
-            next(lines)
+            spent.whole[place["ob"], place["fn"]] += int(next(lines).split()[1])
         elif line[:1] in "0123456789+-*" and line:
-            functions[place["ob"], place["fn"]] += int(line.split()[1])
-    return None if name is None else (name, functions)
+            for functions in spent:
+                functions[place["ob"], place["fn"]] += int(line.split()[1])
+    return None if name is None else (name, spent)
 
 
 # -- What is recorded ------------------------------------------------------------------------
@@ -235,13 +248,13 @@ Counts = dict[str, dict[str, float]]
 """The instructions of a request, by workload: all of them, and those of them in the fast parts."""
 
 
-def counts_of(counted: dict[str, Functions]) -> Counts:
+def counts_of(counted: dict[str, Spent]) -> Counts:
     """How many there are, whatever the functions; without those of cffi, whose versions come and go."""
     counts: Counts = {}
-    for name, functions in counted.items():
-        own = sum(number for (file, _), number in functions.items() if "/japronto/accel/" in file)
-        others = sum(number for (file, _), number in functions.items() if "_cffi_backend" in file)
-        counts[name] = {ALL: round(functions.total() - others, 1), OWN: round(own, 1)}
+    for name, (itself, _) in counted.items():
+        own = sum(number for (file, _), number in itself.items() if "/japronto/accel/" in file)
+        others = sum(number for (file, _), number in itself.items() if "_cffi_backend" in file)
+        counts[name] = {ALL: round(itself.total() - others, 1), OWN: round(own, 1)}
     return counts
 
 
@@ -320,8 +333,10 @@ def main() -> None:
     except CannotCount as error:
         sys.exit(f"instructions.py: {error}")
     if options.functions:
-        for (file, function), instructions in counted[options.functions].most_common():
-            print(f"{instructions:10,.1f}  {Path(file).name}  {function}")
+        itself, whole = counted[options.functions]
+        print(f"{'itself':>10}{'with calls':>12}")
+        for (file, function), instructions in whole.most_common():
+            print(f"{itself[file, function]:10,.1f}{instructions:12,.1f}  {Path(file).name}  {function}")
         return
     counts = counts_of(counted)
     if options.record:

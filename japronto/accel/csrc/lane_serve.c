@@ -324,10 +324,20 @@ static bool count(const jp_state *state, PyObject *connection, size_t served, si
 
 /* -- Content ----------------------------------------------------------------------------------------- */
 
+/* Whether a line begins with a name, which is in lower case and has no octet without 0x20.  The names of a head
+ * that was scanned are tokens, so no other octet becomes one of these by that. */
+static inline bool begins_with(const uint8_t *line, const char *name, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if ((line[i] | 0x20) != (uint8_t)name[i])
+            return false;
+    return true;
+}
+
 /* Find the one Content-Length line of a head, and its value without OWS; false if there are several. */
 static bool find_length(const uint8_t *buffer, const jp_head *head, const uint8_t **value, size_t *size)
 {
-    static const char name[] = "\ncontent-length:";
+    static const char name[] = "content-length:";
     const size_t name_size = sizeof name - 1;
     const uint8_t *at = buffer + head->section, *end = buffer + head->section_end;
     *size = 0;
@@ -337,7 +347,7 @@ static bool find_length(const uint8_t *buffer, const jp_head *head, const uint8_
         at = memchr(line + 1, '\n', (size_t)(end - line - 1));
         if (!at)
             return seen;
-        if ((size_t)(at - line) <= name_size || PyOS_strnicmp((const char *)line, name, (Py_ssize_t)name_size) != 0)
+        if ((size_t)(at - ++line) <= name_size || !begins_with(line, name, name_size))
             continue;
         if (seen)
             return false;
