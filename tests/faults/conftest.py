@@ -62,7 +62,7 @@ class Master:
 
     def listening(self) -> None:
         self.until_said("is listening on")
-        matched = re.search(r"http://[^ ]*:(\d+)", self.said())
+        matched = re.search(r"https?://[^ ]*:(\d+)", self.said())
         assert matched, self.said()
         self.port = int(matched[1])
 
