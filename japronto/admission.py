@@ -17,43 +17,25 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 import resource
 import socket
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from japronto.limits import Limits
+from japronto.logs import Said, log
 
 if TYPE_CHECKING:
     from japronto.preamble import PreambleProtocol
     from japronto.protocol import HTTPProtocol
     from japronto.pure.forwarded import Proxies
 
-log = logging.getLogger("japronto.error")
-
 SPARE_FILES: Final = 128
 """Descriptors that are kept for what the application opens, out of those that the process may have."""
 ACCEPTED_AT_ONCE: Final = 100
 """Connections that plain asyncio accepts in one turn of the loop: so many may get in beyond the bound."""
-SAID_SECONDS: Final = 60
-"""Least time between two complaints of one kind: who floods the server must not flood its log."""
 PROXIES: Final = frozenset(("127.0.0.1", "::1"))
 """Peers that have no share: where a proxy in front usually is."""
-
-
-class Said:
-    """What is said once in a while, however often it is true."""
-
-    def __init__(self) -> None:
-        self._until = 0.0
-
-    def warning(self, message: str, *arguments: object) -> None:
-        now = time.monotonic()
-        if now >= self._until:
-            self._until = now + SAID_SECONDS
-            log.warning(message, *arguments)
 
 
 # -- How many there can be --------------------------------------------------------------------

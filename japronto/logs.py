@@ -4,15 +4,19 @@ Two loggers of the standard library: ``japronto.access`` (see access.py), and ``
 wrong.  Programs may give both what handlers they like.  The handler here is for those that do not:
 
 * A line is one write to a file that is open for appending, so that several processes may share it.
-* What cannot be written, say on a full disk, is lost; no request fails for it.  It is said once, and the
-  number of lost lines when writing works again.
+* What cannot be written, say on a full disk, is lost; no request fails for it.  It is said, and the number
+  of lost lines when writing works again, both at most once in ``SAID_SECONDS``.
 * A pipe or terminal whose reader is behind holds up the server for ``PATIENCE_SECONDS``, and for a tenth of
   the time after that; lines are lost when this is used up.
 * ``reopen`` opens files anew, for those that another program has renamed.
+
+While a server runs, its handler is also that of last resort, in place of one of the standard library that
+waits for as long as nobody reads standard error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
@@ -36,7 +40,8 @@ log = logging.getLogger("japronto.error")
 
 PATIENCE_SECONDS: Final = 1
 """How long a reader that is behind may hold up the server."""
-
+SAID_SECONDS: Final = 60
+"""Least time between two complaints of one kind: who floods the server must not flood its log."""
 
 
 # -- Where lines go --------------------------------------------------------------------------
@@ -46,7 +51,7 @@ class Output(logging.Handler):
 
     ``path``      of the file; ``-`` is the standard stream
     ``standard``  that stream, as the interpreter found it: ``sys.__stdout__``, say
-    ``tell``      called with a sentence when writing fails for the first time, and when it works again
+    ``tell``      called with a sentence when writing fails, and when it works again, once in a while
 
     Raises OSError when the file cannot be opened.
     """
@@ -55,15 +60,25 @@ class Output(logging.Handler):
                  tell: Callable[[str], object] | None = None) -> None:
         self._path = path
         self._standard = standard
-        self._file = self._opened()  # Ahead of what makes the standard library remember it.
+        self._use(self._opened())  # Ahead of what makes the standard library remember it.
         super().__init__()
         self._tell = tell
-        self._lost = 0  # lines, since the last that was written
+        self._lost = 0  # lines, of which nothing was said
+        self._said = False  # that lines are lost
+        self._silent_until = 0.0
         self._torn = False  # whether the last one has only begun
         self._patience: float = PATIENCE_SECONDS  # what was left of it,
         self._waited = time.monotonic()  # and when
-        self._waits = not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
         _outputs.add(self)
+
+    def _use(self, file: FileIO) -> None:
+        self._file = file
+        self._waits = not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+    @property
+    def in_file(self) -> bool:
+        """Whether it is a file, and no stream of the process."""
+        return self._path != "-"
 
     def _opened(self) -> FileIO:
         if self._path != "-":
@@ -78,7 +93,8 @@ class Output(logging.Handler):
             return
         file = self._opened()
         self.acquire()
-        old, self._file = self._file, file
+        old = self._file
+        self._use(file)
         self.release()
         old.close()
 
@@ -92,11 +108,13 @@ class Output(logging.Handler):
             self._write(b"\n" + line if self._torn else line)
         except (OSError, ValueError) as error:  # ValueError: somebody has closed it
             self._lost += 1
-            if self._lost == 1:
+            if not self._said and time.monotonic() >= self._silent_until:
+                self._said = True
                 self._say(f"cannot be written, lines are lost: {getattr(error, 'strerror', None) or error}")
             return
-        if self._lost:
-            lost, self._lost = self._lost, 0
+        if self._lost and (self._said or time.monotonic() >= self._silent_until):
+            lost, self._lost, self._said = self._lost, 0, False
+            self._silent_until = time.monotonic() + SAID_SECONDS
             self._say(f"is written again; {lost} line{'s' * (lost > 1)} were lost")
 
     def _say(self, what: str) -> None:
@@ -113,6 +131,8 @@ class Output(logging.Handler):
             written = self._file.write(left[:select.PIPE_BUF] if self._waits else left)
             left = left[written or 0:]
             self._torn = bool(left)
+            if written is None and not self._waits:  # FileIO says so where write(2) says EAGAIN.
+                raise TimeoutError(0, "it takes nothing")
 
     def _wait(self) -> None:
         """Until a pipe or a terminal takes something; raises TimeoutError when it does not soon."""
@@ -140,6 +160,42 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 _outputs: weakref.WeakSet[Output] = weakref.WeakSet()
+
+
+@contextlib.contextmanager
+def last_resort() -> Iterator[None]:
+    """Within, what has no other handler goes to standard error as to any log: nobody waits long for a reader.
+
+    So it is with the warnings of a program that has not set up logging, and with what :func:`say` is told.
+    """
+    standard = logging.lastResort
+    try:
+        output = Output("-", sys.stderr)
+    except (OSError, ValueError, AttributeError):  # A program has put something else in its place.
+        yield
+        return
+    output.setLevel(logging.WARNING)
+    logging.lastResort = output
+    try:
+        yield
+    finally:
+        logging.lastResort = standard
+        output.close()
+
+
+def say(line: str) -> None:
+    """Say something to the one who has started the program; in an error log of its own file, too."""
+    record = logging.makeLogRecord(
+        {"name": log.name, "levelno": logging.INFO, "levelname": "INFO", "msg": line})
+    if isinstance(logging.lastResort, Output):
+        logging.lastResort.handle(record)
+    else:
+        with contextlib.suppress(OSError):  # Nobody reads it.
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 - for the one who has started the program
+    if log.isEnabledFor(logging.INFO):
+        for handler in log.handlers:
+            if isinstance(handler, Output) and handler.in_file:
+                handler.handle(record)
 
 
 def reopen() -> None:
@@ -195,6 +251,19 @@ def rfc3339(seconds: float) -> str:
 
 
 # -- The error log ---------------------------------------------------------------------------
+
+class Said:
+    """What is said once in a while, however often it is true."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def warning(self, message: str, *arguments: object) -> None:
+        now = time.monotonic()
+        if now >= self._until:
+            self._until = now + SAID_SECONDS
+            log.warning(message, *arguments)
+
 
 def complain(message: str, request: Request, error: BaseException) -> None:
     """Log what went wrong with a request; ``%s`` in the message becomes the request and its client.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from japronto.admission import Said
+from japronto.logs import Said
 from japronto.pure.forwarded import AllowList
 from japronto.pure.proxy_protocol import Ends, Fault, Preamble, PreambleReader
 

@@ -495,9 +495,10 @@ def serve(app: Application, config: ServerConfig, bounds: MasterConfig | None = 
         if config.loop not in ("auto", _name_of(loop)):
             raise UsageError(f"the application has made a loop of {_name_of(loop)} already; "
                              f"do not ask for {config.loop}, or do not use app.loop so early")
-        if MASTER is not None:
-            return loop.run_until_complete(_work(app, config, bounds or MasterConfig(), loop, MASTER))
-        return loop.run_until_complete(_serve(app, config, loop))
+        with logs.last_resort():
+            if MASTER is not None:
+                return loop.run_until_complete(_work(app, config, bounds or MasterConfig(), loop, MASTER))
+            return loop.run_until_complete(_serve(app, config, loop))
     finally:
         try:
             _cancel_all(loop)
@@ -513,10 +514,10 @@ async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractE
     server = await _started(app, config, loop, None)
     reload = server.reload_tls if isinstance(config.tls, TLSConfig) else None
     with _signals(loop, ending.signal, reload=reload):
-        _say(f"Japronto is listening on {', '.join(server.addresses)} (backend {server.worker.backend}, "
-             f"loop {_name_of(loop)}); Ctrl-C stops it.")
+        logs.say(f"Japronto is listening on {', '.join(server.addresses)} (backend {server.worker.backend}, "
+                 f"loop {_name_of(loop)}); Ctrl-C stops it.")
         if server.watch is not None and server.watch.server is not None:
-            _say(f"Metrics and health are at {server.watch.server.address}.")
+            logs.say(f"Metrics and health are at {server.watch.server.address}.")
         say_if_fewer(server.worker.admission.most, app.limits)
         systemd.ready(f"Listening on {', '.join(server.addresses)}")
         _prove_alive(loop)
@@ -613,13 +614,8 @@ def _prove_alive(loop: asyncio.AbstractEventLoop) -> None:
 def _tell_what_is_left(worker: Worker) -> None:
     """Why the server is still there, though it was told to stop."""
     if worker.left:
-        _say(f"Finishing {worker.left}, at most {worker.app.timeouts.drain_seconds:g} s; "
-             "another signal stops at once.")
-
-
-def _say(line: str) -> None:
-    with contextlib.suppress(OSError):  # Nobody reads it.
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - for the one who has started the program
+        logs.say(f"Finishing {worker.left}, at most {worker.app.timeouts.drain_seconds:g} s; "
+                 "another signal stops at once.")
 
 
 async def _interrupted(task: asyncio.Task[Any], event: asyncio.Event) -> bool:

@@ -63,8 +63,8 @@ def supervise(config: ServerConfig, bounds: MasterConfig) -> int:
     worker could ever start.
     """
     command = _command()
-    with (_watcher(bounds) as watcher, _listeners(config) as listeners, _watched(config) as watched,
-          _Signals() as signals):
+    with (logs.last_resort(), _watcher(bounds) as watcher, _listeners(config) as listeners,
+          _watched(config) as watched, _Signals() as signals):
         return _Supervisor(config, bounds, command, listeners, watched, signals, watcher).run()
 
 
@@ -283,7 +283,7 @@ class _Supervisor:
                 self._bury(worker, now)
         if self._watcher is not None and (changed := self._watcher.take()) and not self._stops:
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-            _say(f"{changed[0]}{more} changed; reloading")
+            logs.say(f"{changed[0]}{more} changed; reloading")
             self._failed.clear()
             self._reload()
         _reap_orphans(self._workers)
@@ -574,17 +574,17 @@ class _Supervisor:
         where = ", ".join(listener.address for listener in self._listeners)
         name = next(worker.name for worker in self._workers.values() if worker.name)
         count = _workers(len(self._crew.of(State.READY)))
-        _say(f"Japronto is listening on {where} ({name}, {count}); Ctrl-C stops it.")
+        logs.say(f"Japronto is listening on {where} ({name}, {count}); Ctrl-C stops it.")
         if self._watched is not None and self._watched.listeners:
-            _say(f"Metrics and health are at {self._watched.listeners[0].address}.")
+            logs.say(f"Metrics and health are at {self._watched.listeners[0].address}.")
         systemd.ready(f"Listening on {where}")
 
     def _tell_what_is_left(self) -> None:
         """Why the server is still there, though it was told to stop."""
         if self._workers:
             seconds = max(worker.drain_seconds for worker in self._workers.values())
-            _say(f"Finishing what {_workers(len(self._workers))} began, at most {seconds:g} s; "
-                 "another signal stops at once.")
+            logs.say(f"Finishing what {_workers(len(self._workers))} began, at most {seconds:g} s; "
+                     "another signal stops at once.")
 
 
 def _workers(count: int) -> str:
@@ -621,8 +621,3 @@ def _directory() -> str | None:
         if name and Path(name).samefile("."):
             return name
     return None
-
-
-def _say(line: str) -> None:
-    with contextlib.suppress(OSError):  # Nobody reads it.
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - for the one who has started the program

@@ -697,13 +697,9 @@ def test_a_unix_socket_that_cannot_be(directory: Path, path: str, reason: str) -
 
 # Standard streams that are closed, or that nobody reads
 
-@pytest.mark.parametrize(("streams", "code"), [
-    ("<&- >&- 2>&-", 0),
-    ("2>&-", 0),
-    ("2>/dev/full", 120),  # what Python makes of it at the end
-])
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "2>&-", "2>/dev/full"])
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_serving_without_standard_streams(directory: Path, loop: str, streams: str, code: int) -> None:
+def test_serving_without_standard_streams(directory: Path, loop: str, streams: str) -> None:
     """Neither is a client sent what was meant for a closed stream, nor does the server end for it."""
     shell = ("sh", "-c", f'exec "$0" "$@" {streams}', *COMMAND)
     with start(directory, "hello:app", "--uds", "socket", "--access-log", "--loop", loop,
@@ -714,7 +710,7 @@ def test_serving_without_standard_streams(directory: Path, loop: str, streams: s
         sock.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.0\r\n\r\n")
         received = b"".join(iter(lambda: sock.recv(4096), b""))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(WAIT_SECONDS) == code
+        assert process.wait(WAIT_SECONDS) == 0
     assert re.sub(rb"Date: .*?\r\n", b"", received) == (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 10\r\n\r\nHello None"
         b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 10\r\n"

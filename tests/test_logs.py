@@ -111,6 +111,32 @@ def test_a_full_disk_is_said_once() -> None:
     assert said[1:] == ["The log /dev/full is written again; 3 lines were lost"]
 
 
+def test_a_log_that_fails_now_and_then_does_not_fill_another() -> None:
+    said: list[str] = []
+    with output("/dev/full", said) as made, made._file as full, io.FileIO(os.devnull, "wb") as taking:
+        for _ in range(10):
+            made._file = full
+            made.handle(record("lost"))
+            made._file = taking
+            made.handle(record("written"))
+        assert len(said) == 2
+        made._silent_until = 0  # as if a minute had gone
+        made.handle(record("written"))
+    assert said[2:] == ["The log /dev/full is written again; 9 lines were lost"]
+
+
+def test_a_file_that_has_become_a_pipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(logs, "PATIENCE_SECONDS", 0.05)
+    with output(tmp_path / "log") as made:
+        (tmp_path / "log").rename(tmp_path / "old")
+        os.mkfifo(tmp_path / "log")
+        reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+        logs.reopen()
+        for _ in range(100):
+            made.handle(record("x" * 5000))  # It would never end.
+        os.close(reader)
+
+
 def test_a_pipe_that_nobody_reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It holds nobody up for long; when it is read again, the next line is one of its own."""
     monkeypatch.setattr(logs, "PATIENCE_SECONDS", 0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from .process import HERE, ROOT, until
 from .wire import WAIT_SECONDS, Client, get
 
 SECRETS = ("Authorization: Basic hunter2", "Cookie: session=hunter2", "Proxy-Authorization: hunter2")
+LOGS = ("--access-log", "--log-level", "info")
 
 
 def test_files_that_are_renamed(start: Start, tmp_path: Path) -> None:
@@ -62,34 +64,51 @@ def test_errors_that_cannot_be_written(start: Start, options: tuple[str, ...]) -
         server.until_complained("\n")
 
 
-@pytest.mark.parametrize("stream", ["closed", "broken"])
-def test_streams_that_nobody_reads(loop: str, tmp_path: Path, stream: str) -> None:
-    """Standard output and standard error, closed from the start or a pipe whose reader has gone."""
+@pytest.mark.parametrize(("stream", "options"), [
+    ("closed", LOGS), ("broken", LOGS), ("full", LOGS), ("full", ()), ("full", ("--workers", "1"))],
+    ids=["closed", "broken", "full", "full, without logs", "full, with a master"])
+def test_streams_that_nobody_reads(loop: str, tmp_path: Path, stream: str, options: tuple[str, ...]) -> None:
+    """Standard output and error: closed from the start, a pipe whose reader has gone, one that is full."""
     socket_path, record = tmp_path / "socket", tmp_path / "record"
     record.touch()
     reader, writer = os.pipe()
     redirect = 'exec "$0" "$@" >&- 2>&-' if stream == "closed" else 'exec "$0" "$@"'
     with subprocess.Popen(
             ("sh", "-c", redirect, sys.executable, "-m", "japronto", "--app-dir", str(HERE), "--loop", loop,
-             "--uds", str(socket_path), "--access-log", "--log-level", "info", "tests_app:app"),
+             "--uds", str(socket_path), *options, "tests_app:app"),
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer,
             env={**os.environ, "TESTS_APP_RECORD": str(record), "TESTS_APP_HOLD": ""}) as process:
         try:
+            if stream == "full":
+                fill(writer)
             os.close(writer)
             until(lambda: socket_path.exists() or process.poll() is not None, "the server listens")
-            os.close(reader)
+            if stream != "full":
+                os.close(reader)
             sock = socket.socket(socket.AF_UNIX)
             sock.settimeout(WAIT_SECONDS)
             until(lambda: sock.connect_ex(str(socket_path)) == 0, "the server accepts")
             with Client(sock) as client:
                 for number in range(3):
+                    assert client.ask(get("/raise/x")).status == 500
                     assert client.ask(get(f"/hello/{number}")).text == f"hello {number}"
             process.send_signal(signal.SIGTERM)
             process.wait(WAIT_SECONDS)
         finally:
             process.kill()
+    if stream == "full":
+        os.close(reader)
     # Python itself says 120 when it cannot flush its standard output at the end.
     assert process.returncode in (0, 120)
+
+
+def fill(pipe: int) -> None:
+    """Until it takes nothing more, for whoever writes there."""
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"x")
+    os.set_blocking(pipe, True)
 
 
 def test_credentials_are_in_no_log(start: Start, tmp_path: Path) -> None:
