@@ -71,7 +71,12 @@ def main() -> int:
         _check_output(options.output)
         server_core, load_core = cores()
         left_out = _left_out(chosen, contestants, workloads)
-        print("\n".join(left_out), flush=True)
+        busy = round(os.getloadavg()[0], 1)
+        if busy >= 1:
+            print(f"Other programs run here (the load average is {busy}), and blur what is measured.")
+        for line in left_out:
+            print(line)
+        print(flush=True)
         made = _made(list(chosen.values()), QUICK_MAKE_SECONDS if quick else MAKE_SECONDS)
     except Missing as error:
         parser.error(str(error))
@@ -85,7 +90,7 @@ def main() -> int:
     interrupted = _run(contest, chosen)
     versions = {key: what.version for key, what in made.items() if isinstance(what, Made)}
     command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
-    results = document(contest.outcomes, chosen, versions, effort, command, left_out)
+    results = document(contest.outcomes, chosen, versions, effort, command, left_out, busy)
     written = options.output / "results.json"
     written.write_text(json.dumps(results, indent=1) + "\n")
     print(f"{written} written")

@@ -18,6 +18,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from bench.workloads import CONNECTIONS, DEPTHS
 
@@ -27,6 +28,7 @@ OTHERS: Final = "#34668f"
 COLOURS: Final = {"floor": FLOOR}
 BAR_INCHES: Final = 0.34
 WIDTH_INCHES: Final = 9.0
+CAPTION_COLUMNS_PER_INCH: Final = 17
 Row = Mapping[str, Any]
 
 
@@ -70,13 +72,14 @@ def rate(workload: Row, row: Row) -> float:
     return float(row["requests_per_second"] * (workload["upload_octets"] / 1e9 or 1))
 
 
-def cost(_workload: Row, row: Row) -> float:
-    return float(row["cpu_us"])
+def cost(workload: Row, row: Row) -> float:
+    """Microseconds for a request, or seconds for one large request."""
+    return float(row["cpu_us"] / (1e6 if workload["upload_octets"] else 1))
 
 
 def bars(workload: Row, results: Row, label: str, figure_of: Callable[[Row, Row], float]) -> Figure:
     """One panel, the best first."""
-    figure = Figure(figsize=(WIDTH_INCHES, _height(workload)))
+    figure = Figure(figsize=(WIDTH_INCHES, _height(workload)), layout="constrained")
     _panel(figure.add_subplot(), workload, label, figure_of)
     _label(figure, workload["about"], results, [workload])
     return figure
@@ -88,22 +91,23 @@ def both(workload: Row, results: Row) -> Figure:
     left, right = figure.subplots(1, 2)
     upload = workload["upload_octets"]
     _panel(left, workload, "GB per second" if upload else "requests per second", rate)
-    _panel(right, workload, "server CPU, µs" if upload else "server CPU per request, µs", cost)
+    _panel(right, workload, "server CPU, s" if upload else "server CPU per request, µs", cost)
     _label(figure, workload["about"], results, [workload])
     return figure
 
 
 def curve(workloads: Mapping[int, Row], results: Row, label: str) -> Figure:
     """What a request costs at each position, a line for each contestant."""
-    figure = Figure(figsize=(WIDTH_INCHES, 5.5))
+    figure = Figure(figsize=(WIDTH_INCHES, 5.5), layout="constrained")
     axes = figure.add_subplot()
     points: dict[str, list[tuple[int, float]]] = {}
     for position, workload in workloads.items():
         for row in workload["rows"]:
             points.setdefault(row["contestant"], []).append((position, row["cpu_us"]))
-    for key, line in points.items():
+    colours = mpl.colormaps["tab20"]
+    for number, (key, line) in enumerate(sorted(points.items(), key=lambda entry: entry[1][-1][1])):
         ours = key.startswith("japronto")
-        axes.plot(*zip(*line, strict=True), marker="o", linewidth=2.5 if ours else 1.2,
+        axes.plot(*zip(*line, strict=True), marker="o", linewidth=2.5 if ours else 1.2, color=colours(number),
                   label=results["contestants"][key]["name"], linestyle="-" if ours else "--")
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="server CPU per request, µs")
     axes.set_xticks(list(workloads), [f"{position:,}" for position in workloads])
@@ -127,6 +131,9 @@ def _panel(axes: Axes, workload: Row, label: str, figure_of: Callable[[Row, Row]
     axes.invert_yaxis()
     axes.set_xlabel(label)
     axes.set_xmargin(0.14)
+    if max(value for _, _, value in values) >= 1000:
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -142,13 +149,15 @@ def _short(value: float) -> str:
 def _label(figure: Figure, title: str, results: Row, workloads: Sequence[Row]) -> None:
     """The title above; below, on what and how it was measured, and who is missing."""
     machine = results["machine"]
-    measured = f"One processor each; medians of rounds of {results['seconds']} s"
+    rounds = min(workload["rounds"] for workload in workloads)
+    measured = f"One processor each; medians of {rounds} rounds of {results['seconds']} s"
     place = f"{machine['cpu']}, {machine['cores']} cores, {machine['kernel']}"
     lines = [f"{measured}. {place}. {results['date'][:10]}. {results['command']}"]
     reasons = {entry["name"]: entry["reason"] for workload in workloads for entry in workload["missing"]}
     lines += [f"Missing: {name}: {reason}" for name, reason in reasons.items()]
     lines += results["left_out"]
-    text = "\n".join(textwrap.fill(line, 130) for line in lines)
+    columns = int(figure.get_figwidth() * CAPTION_COLUMNS_PER_INCH)
+    text = "\n".join(textwrap.fill(line, columns) for line in lines)
     figure.suptitle(title, fontweight="bold")
     figure.text(0, -0.02, text, va="top", fontsize=7, color="#555555")
 

@@ -41,6 +41,8 @@ class Contest:
         self._core = core
         self._tell = tell
         self._deadline = deadline
+        self._begun = time.monotonic()
+        self._turns = 0
 
     def run(self) -> Iterator[Outcome]:
         """Measure; each workload as soon as it is done.  What an interrupt leaves is in ``outcomes``."""
@@ -64,12 +66,21 @@ class Contest:
             shift = number % len(self._contestants)
             for contestant in (*self._contestants[shift:], *self._contestants[:shift]):
                 if contestant.key not in outcome.missing:
-                    self._tell(f"{outcome.workload.key}, round {number + 1} of {self._effort.rounds}: "
-                               f"{contestant.name}")
+                    self._tell(f"{self._progress()}{outcome.workload.key}, round {number + 1} of "
+                               f"{self._effort.rounds}: {contestant.name}")
                     self._turn(contestant, outcome)
+                self._turns += 1
             now = time.monotonic()
             if deadline is not None and now + (now - begun) > deadline:
                 return
+
+    def _progress(self) -> str:
+        """How far it is, and how long that leaves if the rest takes as long."""
+        turns = len(self._contestants) * len(self._workloads) * self._effort.rounds
+        if self._turns == 0:
+            return f"0 of {turns}: "
+        left = (time.monotonic() - self._begun) / self._turns * (turns - self._turns)
+        return f"{self._turns} of {turns}, {left / 60:.0f} min left: "
 
     def _turn(self, contestant: Contestant, outcome: Outcome) -> None:
         made = self._made[contestant.key]

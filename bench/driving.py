@@ -162,8 +162,20 @@ def cores() -> tuple[int, int]:
         raise Missing(f"{' and '.join(lacking)} cannot be found; {NEEDS}")
     if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:
         raise Missing(f"this is not a machine to measure on; {NEEDS}")
-    first, second, *_ = sorted(os.sched_getaffinity(0))
-    return first, second
+    first, *others = sorted(os.sched_getaffinity(0))
+    # A thread of the same core as the server's would take from what is measured.
+    apart = [other for other in others if other not in _threads(first)]
+    return first, (apart or others)[0]
+
+
+def _threads(processor: int) -> set[int]:
+    """The processors that are threads of one core, as the kernel lists them, such as 0-1 or 0,64."""
+    path = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
+    found: set[int] = set()
+    for part in path.read_text().split(",") if path.exists() else ():
+        first, _, last = part.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return found
 
 
 def _stat(pid: int) -> list[str]:

@@ -31,12 +31,15 @@ MIB: Final = 2**20
 
 
 def document(outcomes: Sequence[Outcome], contestants: Mapping[str, Contestant], versions: Mapping[str, str],
-             effort: Effort, command: str, left_out: Sequence[str]) -> dict[str, Any]:
-    """All that is known, as it is written to results.json; what the charts are drawn from."""
+             effort: Effort, command: str, left_out: Sequence[str], busy: float) -> dict[str, Any]:
+    """All that is known, as it is written to results.json; what the charts are drawn from.
+
+    ``busy`` is the load average ahead of it.
+    """
     return {
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": machine(), "load_average_before": busy,
         "rounds": effort.rounds, "seconds": effort.seconds, "warm_seconds": effort.warm_seconds,
         "measures": MEASURES,
         "left_out": list(left_out),
@@ -58,18 +61,18 @@ def workload_entry(outcome: Outcome, contestants: Mapping[str, Contestant]) -> d
     return {"key": workload.key, "about": workload.about, "path": workload.path, "depth": workload.depth,
             "active": 1 if workload.upload else workload.active, "idle": workload.idle,
             "upload_octets": UPLOAD_OCTETS if workload.upload else 0,
+            "rounds": max(map(len, outcome.measured.values()), default=0),
             "rows": sorted(rows, key=lambda row: row["cpu_us"]), "missing": missing}
 
 
 def machine() -> dict[str, Any]:
-    """What it runs on, and how busy that was at the start."""
+    """What it runs on."""
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     commit = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], check=False,
                             capture_output=True, text=True)
     return {"cpu": model[1].strip() if model else platform.machine(), "cores": os.cpu_count(),
             "kernel": f"{platform.system()} {platform.release()}", "python": platform.python_version(),
-            "wrk": wrk.version(), "commit": commit.stdout.strip() or None,
-            "load_average": round(os.getloadavg()[0], 2)}
+            "wrk": wrk.version(), "commit": commit.stdout.strip() or None}
 
 
 def table(workload: Mapping[str, Any]) -> str:

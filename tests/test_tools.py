@@ -39,17 +39,6 @@ def test_seconds_are_whole(seconds: str) -> None:
     assert done.error.endswith(f"argument --seconds: must be a whole number above zero; it is '{seconds}'\n")
 
 
-def test_a_server_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it has to say is passed on."""
-    monkeypatch.syspath_prepend(str(ROOT / "bench"))
-    import floor  # type: ignore[import-not-found]
-
-    with subprocess.Popen([sys.executable, "-c", "import sys; sys.exit('no memory')"], text=True,
-                          stderr=subprocess.PIPE) as process, pytest.raises(SystemExit) as raised:
-        floor.wait_for(process, 1, "japronto")
-    assert str(raised.value) == "japronto has not started: no memory"
-
-
 def test_an_interpreter_that_has_not_what_fuzzing_needs(tmp_path: Path) -> None:
     bare = tmp_path / "python"
     bare.write_text(f"#!/bin/sh\nexec {sys.executable} -S \"$@\"\n")
