@@ -74,8 +74,9 @@ def main() -> int:
         busy = round(os.getloadavg()[0], 1)
         if busy >= 1:
             print(f"Other programs run here (the load average is {busy}), and blur what is measured.")
-        for line in left_out:
-            print(line)
+        for what, names in left_out.items():
+            if names:
+                print(f"Left out of the {what}: {', '.join(names)}")
         print(flush=True)
         made = _made(list(chosen.values()), QUICK_MAKE_SECONDS if quick else MAKE_SECONDS)
     except Missing as error:
@@ -144,11 +145,10 @@ def _check_output(directory: Path) -> None:
 
 
 def _left_out(chosen: Mapping[str, Contestant], contestants: Mapping[str, Contestant],
-              workloads: Mapping[str, Workload]) -> list[str]:
-    """What is not even tried, in words."""
-    return [f"Left out of the {what}: {', '.join(names)}" for what, names in (
-        ("contestants", [key for key in contestants if key not in chosen]),
-        ("workloads", [key for key in WORKLOADS if key not in workloads])) if names]
+              workloads: Mapping[str, Workload]) -> dict[str, list[str]]:
+    """What is not even tried."""
+    return {"contestants": [key for key in contestants if key not in chosen],
+            "workloads": [key for key in WORKLOADS if key not in workloads]}
 
 
 def _list(contestants: Mapping[str, Contestant]) -> None:

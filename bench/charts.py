@@ -42,7 +42,7 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"bench.charts: {error.filename} cannot be read: {error.strerror}")
     names = draw(results, path.parent)
-    print(f"{len(names)} charts written to {path.parent}, as SVG and PNG: {', '.join(names) or 'none'}")
+    print(f"charts written to {path.parent}, as SVG and PNG: {', '.join(names) or 'none'}")
 
 
 def draw(results: Mapping[str, Any], directory: Path) -> list[str]:
@@ -150,12 +150,14 @@ def _label(figure: Figure, title: str, results: Row, workloads: Sequence[Row]) -
     """The title above; below, on what and how it was measured, and who is missing."""
     machine = results["machine"]
     rounds = min(workload["rounds"] for workload in workloads)
-    measured = f"One processor each; medians of {rounds} rounds of {results['seconds']} s"
+    often = "one round" if rounds == 1 else f"medians of {rounds} rounds"
+    measured = f"One processor each; {often} of {results['seconds']} s"
     place = f"{machine['cpu']}, {machine['cores']} cores, {machine['kernel']}"
     lines = [f"{measured}. {place}. {results['date'][:10]}. {results['command']}"]
     reasons = {entry["name"]: entry["reason"] for workload in workloads for entry in workload["missing"]}
     lines += [f"Missing: {name}: {reason}" for name, reason in reasons.items()]
-    lines += results["left_out"]
+    left_out = results["left_out"]["contestants"]
+    lines += [f"Left out: {', '.join(left_out)}"] if left_out else []
     columns = int(figure.get_figwidth() * CAPTION_COLUMNS_PER_INCH)
     text = "\n".join(textwrap.fill(line, columns) for line in lines)
     figure.suptitle(title, fontweight="bold")

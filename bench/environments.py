@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,6 +21,9 @@ from bench.contestants import VENVS, Contestant
 
 ROOT: Final = Path(__file__).parent.parent
 COMPLETE: Final = "complete"
+CHECKOUT: Final = Contestant("checkout", Path(__file__), "Japronto itself.", "checkout",
+                             requirements=("-e", f"{ROOT}[httptools,orjson]"))
+"""Not one who is measured, but what Japronto runs in where the driver's own Python has not what it needs."""
 POLL_SECONDS: Final = 0.1
 
 
@@ -41,29 +44,42 @@ def make_all(contestants: Sequence[Contestant], patience: float) -> dict[str, Ma
 
     def one(contestant: Contestant) -> Made | StartMissing:
         try:
-            python = make(contestant, deadline)
+            python = make(contestant, ours.result, deadline)
             return Made(python, version(contestant, python))
         except StartMissing as error:
             return error
 
     with _locked(deadline), ThreadPoolExecutor(2) as pool:
+        ours = pool.submit(_python_of_checkout, deadline)
         return dict(zip((contestant.key for contestant in contestants), pool.map(one, contestants),
                         strict=True))
 
 
-def make(contestant: Contestant, deadline: float) -> str:
-    """Make what it needs, unless that is there; the Python to run it with."""
+def _python_of_checkout(deadline: float) -> str:
+    """Our own Python if Japronto runs on it, else that of an environment that it is installed into."""
+    done = subprocess.run([sys.executable, "-m", "japronto", "--version"], cwd=ROOT, capture_output=True,
+                          check=False, timeout=60)
+    if done.returncode == 0:
+        return sys.executable
+    return make(CHECKOUT, lambda: sys.executable, deadline)
+
+
+def make(contestant: Contestant, ours: Callable[[], str], deadline: float) -> str:
+    """Make what it needs, unless that is there; the Python to run it with.
+
+    ``ours`` is that for what needs nothing but this checkout.
+    """
     for program, package in contestant.needs.items():
         if shutil.which(program) is None:
             raise StartMissing(f"{program} is not installed (Debian package {package})")
     made = contestant.made
-    python = str(made / "bin" / "python") if contestant.requirements or contestant.python else sys.executable
-    if (contestant.requirements or contestant.build) and not (made / COMPLETE).exists():
-        base = _interpreter(contestant.python)
+    own = bool(contestant.requirements or contestant.python)
+    python = str(made / "bin" / "python") if own else ours()
+    if (own or contestant.build) and not (made / COMPLETE).exists():
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
-        if python != sys.executable:
-            _run([base, "-m", "venv", str(made)], deadline)
+        if own:
+            _run([_interpreter(contestant.python), "-m", "venv", str(made)], deadline)
             _run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check",
                   *contestant.requirements], deadline)
         if contestant.build:

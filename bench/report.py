@@ -31,7 +31,8 @@ MIB: Final = 2**20
 
 
 def document(outcomes: Sequence[Outcome], contestants: Mapping[str, Contestant], versions: Mapping[str, str],
-             effort: Effort, command: str, left_out: Sequence[str], busy: float) -> dict[str, Any]:
+             effort: Effort, command: str, left_out: Mapping[str, Sequence[str]],
+             busy: float) -> dict[str, Any]:
     """All that is known, as it is written to results.json; what the charts are drawn from.
 
     ``busy`` is the load average ahead of it.
@@ -42,7 +43,7 @@ def document(outcomes: Sequence[Outcome], contestants: Mapping[str, Contestant],
         "machine": machine(), "load_average_before": busy,
         "rounds": effort.rounds, "seconds": effort.seconds, "warm_seconds": effort.warm_seconds,
         "measures": MEASURES,
-        "left_out": list(left_out),
+        "left_out": left_out,
         "contestants": {key: {"name": contestant.name, "language": contestant.language,
                               "about": contestant.about, "version": versions.get(key)}
                         for key, contestant in contestants.items()},
