@@ -228,7 +228,9 @@ class HTTPProtocol(asyncio.Protocol):
         expects = connection.expects
         expected, limit = NOTHING, 0.0
         if unsent:
-            expected, limit = Expected("send", self._written - unsent), timeouts.send_seconds
+            # TLS makes more octets of what is written, and tells how many have gone.
+            gone = self.transport.get_extra_info("octets_gone", self._written - unsent)
+            expected, limit = Expected("send", gone), timeouts.send_seconds
         elif connection.phase is Phase.LINGERING or connection.phase is Phase.CLOSED:
             expected, limit = Expected("linger"), timeouts.linger_seconds
         elif not self._reading:

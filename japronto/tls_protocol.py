@@ -9,6 +9,9 @@ A close_notify is TLS's end of file, and only of one direction (RFC 8446 s.6.1):
 answers.  An end of TCP without one counts the same, since a request that was cut off is never complete
 (RFC 9112 s.9.8).
 
+What is written is encrypted as the client takes it: a large answer waits as it was handed over, so that one
+object which many answers share is there once.  Small ones are encrypted at once.
+
 An HTTPProtocol is told of the connection before the handshake, so that it is counted, drained and closed like
 any other that has not asked for anything.  A client that speaks plain HTTP is told so, in plain HTTP.
 """
@@ -19,6 +22,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -34,8 +38,8 @@ PLAIN_HTTP: Final = Violation(400, "The request came as plain HTTP, and this por
                                    "use https:// in place of http://.")
 RECORD_BYTES: Final = 16 * 1024
 """The most that one record carries (RFC 8446 s.5.1)."""
-WRITE_BYTES: Final = 16 * RECORD_BYTES
-"""What is encrypted at once, so that no answer is there a third time."""
+WRITE_BYTES: Final = 4 * RECORD_BYTES
+"""What is encrypted at once; each client that does not read has that, and as much again, in memory."""
 
 
 class TLS:
@@ -64,8 +68,9 @@ class TLS:
 class TLSProtocol(asyncio.Protocol, asyncio.Transport):
     """One connection: the protocol of the transport below, and the transport of the protocol above."""
 
-    __slots__ = ("_above", "_below", "_closing", "_context", "_incoming", "_outgoing", "_read_closed",
-                 "_shaking", "_ssl", "_tls", "_told", "_write_closed", "since")
+    __slots__ = ("_above", "_below", "_blocked", "_closing", "_context", "_full", "_handed", "_high",
+                 "_incoming", "_low", "_outgoing", "_read_closed", "_shaking", "_ssl", "_tls", "_told",
+                 "_waiting", "_waiting_bytes", "_write_closed", "since")
 
     _above: Any
     _below: asyncio.Transport
@@ -82,6 +87,11 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
         self._read_closed = False  # by the client
         self._write_closed = False
         self._closing = False
+        self._waiting: deque[bytes | memoryview] | None = None  # what was written and is not encrypted
+        self._waiting_bytes = 0
+        self._blocked = False  # whether the transport below takes nothing more
+        self._full = False  # whether the protocol above was told so
+        self._handed = 0  # octets to the transport below
         self.since = tls.worker.loop.time()
 
     # -- what the transport below calls -----------------------------------------------------------
@@ -89,11 +99,12 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._below = cast("asyncio.Transport", transport)  # uvloop's only looks like one
         self._tls.handshakes.add(self)
+        self.set_write_buffer_limits()
         if isinstance(self._above, HTTPProtocol):
             self._tell()
 
     def data_received(self, data: bytes) -> None:
-        if self._closing or self._read_closed:
+        if self._read_closed or (self._closing and not self._waiting):
             return
         if self._ssl is None:
             if data[:1].isalpha():  # A record of the handshake begins with 22.
@@ -115,16 +126,22 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
     def connection_lost(self, exc: Exception | None) -> None:
         self._tls.handshakes.discard(self)
         self._closing = True
+        self._drop()
         above = self._above
         del self._above  # It holds this as its transport.
         if self._told:
             above.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        self._above.pause_writing()
+        self._blocked = True
+        self._tell_of_room()
 
     def resume_writing(self) -> None:
-        self._above.resume_writing()
+        self._blocked = False
+        if self._waiting:
+            self._send_waiting()
+        else:
+            self._tell_of_room()
 
     # -- the handshake ----------------------------------------------------------------------------
 
@@ -157,6 +174,7 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
         """
         log.debug("A TLS connection with %s failed: %s", self.get_extra_info("peername"), reason)
         self._closing = True
+        self._drop()
         self._below.close()
 
     def _speaks_plainly(self) -> None:
@@ -192,7 +210,9 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
             return
         if self._outgoing.pending:  # An answer within TLS itself.
             self._flush()
-        if pieces:
+        if self._waiting:  # perhaps for the end of a message of TLS itself
+            self._send_waiting()
+        if pieces and not self._closing:
             self._above.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if ended:  # With octets, it has a turn of its own, as without TLS: handlers are to see both.
             self._tls.worker.loop.call_soon(self._end_reading)
@@ -206,29 +226,87 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
             self.close()
 
     def _encrypt(self, data: Any) -> None:
+        """Encrypt what was written, unless it is much, or others wait ahead of it."""
+        if self._blocked or self._waiting or len(data) > WRITE_BYTES:
+            self._keep(data)
+            return
         tls = self._ssl
         assert tls is not None
-        if len(data) <= WRITE_BYTES:
+        try:
             tls.write(data)
-            return
-        view = memoryview(data)
-        for start in range(0, len(data), WRITE_BYTES):
-            tls.write(view[start:start + WRITE_BYTES])
-            self._flush()
+        except ssl.SSLError:  # What it is, shows when it is tried again.
+            self._keep(data)
+
+    def _keep(self, data: Any) -> None:
+        """Have something wait; what the caller might change meanwhile is copied."""
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(data if isinstance(data, bytes) else bytes(data))
+        self._waiting_bytes += len(self._waiting[-1])
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        """Encrypt what waits, as far as the transport below takes it."""
+        tls, waiting = self._ssl, self._waiting
+        assert tls is not None
+        assert waiting is not None
+        while waiting and not (self._blocked or self._below.is_closing()):
+            view = memoryview(waiting[0])
+            try:
+                tls.write(view[:WRITE_BYTES])
+            except ssl.SSLWantReadError:  # in the middle of a message of TLS itself; its rest is to come
+                break
+            except ssl.SSLError as error:
+                self._flush()
+                self.give_up(error.reason or str(error))
+                return
+            self._waiting_bytes -= len(view[:WRITE_BYTES])
+            waiting.popleft()
+            if len(view) > WRITE_BYTES:
+                waiting.appendleft(view[WRITE_BYTES:])
+            if self._outgoing.pending >= WRITE_BYTES:
+                self._flush()
+        self._flush()
+        if not waiting:
+            self._waiting = None
+            if self._closing or self._write_closed:
+                self._end_writing()
+        self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
+        """Tell the protocol above when it should write nothing more, and when it may again."""
+        unsent = self.get_write_buffer_size()
+        if self._full and unsent <= self._low:
+            self._full = False
+            self._above.resume_writing()
+        elif not self._full and unsent > self._high:
+            self._full = True
+            self._above.pause_writing()
+
+    def _drop(self) -> None:
+        """Nothing of what waits will be sent."""
+        self._waiting, self._waiting_bytes = None, 0
 
     def _flush(self) -> None:
         data = self._outgoing.read()
         if data:
+            self._handed += len(data)
             self._below.write(data)
 
-    def _close_writing(self) -> None:
+    def _end_writing(self) -> None:
         """Send close_notify, by which the client can tell the end from a connection that was cut."""
-        self._write_closed = True
         tls = self._ssl
         assert tls is not None
         with contextlib.suppress(ssl.SSLError):  # that the client has not closed its side, too
             tls.unwrap()
         self._flush()
+        if self._closing:
+            self._below.close()
+            return
+        try:
+            self._below.write_eof()
+        except OSError:  # The client has reset the connection, and we will hear of it.
+            self.abort()
 
     # -- what the protocol above calls ------------------------------------------------------------
 
@@ -242,17 +320,20 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
             for data in list_of_data:
                 if data:
                     self._encrypt(data)
+                if self._outgoing.pending >= WRITE_BYTES:
+                    self._flush()
             self._flush()
 
     def _may_write(self) -> bool:
-        return not (self._closing or self._write_closed or self._shaking)
+        return not (self._closing or self._write_closed or self._shaking or self._below.is_closing())
 
     def write_eof(self) -> None:
         if self._shaking:
             self.abort()
         elif not (self._closing or self._write_closed):
-            self._close_writing()
-            self._below.write_eof()
+            self._write_closed = True
+            if not self._waiting:
+                self._end_writing()
 
     def can_write_eof(self) -> bool:
         return True
@@ -262,21 +343,26 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
             self.abort()
         elif not self._closing:
             self._closing = True
-            if not self._write_closed:
-                self._close_writing()
-            self._below.close()
+            if not self._waiting:
+                self._end_writing()
 
     def abort(self) -> None:
         self._closing = True
+        self._drop()
         self._below.abort()
 
     def is_closing(self) -> bool:
         return self._closing or self._below.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """What asyncio's transports for TLS tell, and what the transport below does."""
+        """What asyncio's transports for TLS tell, and what the transport below does.
+
+        And ``octets_gone``: how many the kernel has taken, those that TLS has added among them.
+        """
         if name == "sslcontext":
             return self._context
+        if name == "octets_gone":
+            return self._handed - self._below.get_write_buffer_size()
         tls = None if self._shaking else self._ssl
         if tls is not None:
             if name == "ssl_object":
@@ -303,10 +389,22 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
         return self._below.is_reading()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self._below.set_write_buffer_limits(high, low)
+        """As of any transport; what waits counts along with what the transport below has.
+
+        That one is to be full when it has little, and always when it alone has more than ``low``, so that
+        it tells when that has gone.
+        """
+        if high is None:
+            high = WRITE_BYTES if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self._high, self._low = high, low
+        self._below.set_write_buffer_limits(min(low, WRITE_BYTES))
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        return self._below.get_write_buffer_limits()
+        return self._low, self._high
 
     def get_write_buffer_size(self) -> int:
-        return self._below.get_write_buffer_size()
+        return self._waiting_bytes + self._below.get_write_buffer_size()

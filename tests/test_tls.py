@@ -19,10 +19,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from japronto import Application, Request, Response, TLSConfig, tls
+from japronto import Application, Limits, Request, Response, TLSConfig, tls
 from japronto.cli import parse, stray_variables, tls_config
 from japronto.config import ServerConfig
 from japronto.errors import StartError, UsageError
+from japronto.tls_protocol import WRITE_BYTES
 
 AUTHORITY = trustme.CA()
 
@@ -257,6 +258,28 @@ def test_a_protocol_of_the_program(files: Path) -> None:
         writer.close()
 
     run(Application(protocol_factory=Greeting), TLSConfig(certificate=str(files / "both")), check)
+
+
+@pytest.mark.parametrize("unsent", [1, 1 << 20])
+def test_a_large_answer_is_encrypted_as_the_client_takes_it(files: Path, unsent: int) -> None:
+    content = bytes(range(256)) * (8 << 12)
+    app = Application(limits=Limits(unsent_bytes=unsent))
+    app.add_route("/", lambda request: Response(body=content))
+
+    async def check(server: Any) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=client_context(),
+                                                       server_hostname="localhost", limit=1024)
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        (protocol,) = server.worker.protocols
+        assert protocol.connection.blocked
+        assert protocol.transport.get_write_buffer_size() > len(content) // 4
+        assert protocol.transport._below.get_write_buffer_size() < 3 * WRITE_BYTES
+        assert await reader.read() == content
+        writer.close()
+        await writer.wait_closed()
+
+    run(app, TLSConfig(certificate=str(files / "both")), check)
 
 
 def test_the_scheme_of_what_is_served() -> None:

@@ -7,6 +7,7 @@ import http.client
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -169,9 +170,9 @@ def test_clients_that_vanish_leave_nothing(server: Server) -> None:
         client = Client(server.connect_below())
         client.send([b"", hello[:50], hello, hello + b"\x16\x03"][number % 4])
         client.reset()
-    for _ in range(10):
+    for request in [get("/late/1"), get(f"/big/{16 * MIB}")] * 10:
         client = server.connect()
-        client.send(get("/late/1"))
+        client.send(request)
         client.reset()
     server.lives()
     until(lambda: server.sockets() <= before, "the server closes what its clients left")
@@ -209,6 +210,43 @@ def test_handshakes_do_not_hold_up_a_drain(start: Start, tmp_path: Path) -> None
     server.exits()
     silent.close()
     half.close()
+
+
+# What waits for a client that does not read.
+
+def ask_on(client: Client) -> None:
+    for _ in range(100):
+        client.send(get("/hello/1"))
+        time.sleep(0.02)
+
+
+def test_who_reads_nothing_is_cut_though_it_asks_on(start: Start, tmp_path: Path) -> None:
+    server = start("--tls-certificate", certificate(tmp_path / "own.pem"), "--unsent-bytes", "64m",
+                   "--send-seconds", "0.3", "--check-seconds", "0.05")
+    with server.connect(4096) as client:
+        client.send(get(f"/big/{16 * MIB}"))
+        with pytest.raises(OSError, match=r"(?i)reset|pipe"):
+            ask_on(client)
+
+
+def test_a_message_of_tls_itself_may_come_in_pieces(server: Server, tmp_path: Path) -> None:
+    """OpenSSL writes nothing in the middle of one; what is written then goes out behind it."""
+    context = trusting()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.keylog_filename = str(tmp_path / "keys")
+    sock = server.connect_below()
+    with Client(TLSSocket(sock, context)) as client:
+        assert isinstance(client.sock, TLSSocket)
+        protected = client.sock.records(tmp_path / "keys")
+        update = b"\x18\0\0\x01\0"  # KeyUpdate (RFC 8446 s.4.6.3), which comes ahead of new keys.
+        requests = get("/hello/1") + get("/big/500000") + get("/hello/2", "Connection: close")
+        sock.sendall(protected(23, requests) + protected(22, update[:4]))
+        assert client.quiet(0.1)
+        sock.sendall(protected(22, update[4:]))
+        assert client.answer().text == "hello 1"
+        assert len(client.answer().content) == 500_000
+        assert client.answer().text == "hello 2"
+        client.ends()
 
 
 # Who the clients are.
