@@ -82,6 +82,8 @@ def parse_address(text: str) -> Address:
         return TCPAddress(match["six"] or match["host"], int(match["port"]))
     raise ValueError("must be host:port, [IPv6 address]:port, :port for every address of this machine, "
                      "unix:path, or fd://number for a socket that is open already")
+
+
 TLS_PASSWORD_VARIABLE: Final = "JAPRONTO_TLS_KEY_PASSWORD"  # noqa: S105 - its name alone
 """Behind no option, since all users of a machine can read what stands on a command line."""
 TLS_VERIFY: Final = ("none", "optional", "required")

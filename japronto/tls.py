@@ -23,6 +23,7 @@ PROTOCOLS: Final = ["http/1.1"]
 VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 MODES: Final = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 MISMATCHES: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
+KINDS: Final = "an ECDSA key of P-256 or an RSA key of 2048 bits suits all"
 NOT_YET_VALID: Final = 9
 EXPIRED: Final = 10
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
@@ -66,6 +67,9 @@ def _load_certificate(made: ssl.SSLContext, config: TLSConfig) -> None:
     certificate, key = config.certificate, config.key or config.certificate
     of_certificate, of_key = _text(certificate, "the certificate"), _text(key, "the key")
     password = _password(config)
+    if "BEGIN TRUSTED CERTIFICATE-" in of_certificate:
+        raise StartError(f"the certificate {certificate} is in a form that OpenSSL alone reads "
+                         "(TRUSTED CERTIFICATE); openssl x509 -in FILE converts it")
     if "BEGIN CERTIFICATE-" not in of_certificate:
         raise StartError(f"the certificate {certificate} is not in PEM, or is another kind of file; "
                          "openssl x509 -inform DER -in FILE converts one that is in DER")
@@ -76,7 +80,7 @@ def _load_certificate(made: ssl.SSLContext, config: TLSConfig) -> None:
         raise StartError(f"the key {key} is encrypted; name a file with its password "
                          "(--tls-key-password-file), or store the key without one")
     try:
-        made.load_cert_chain(certificate, key, password or "")  # With None, OpenSSL would ask the terminal.
+        made.load_cert_chain(certificate, key, password or b"")  # With None, OpenSSL would ask the terminal.
     except ssl.SSLError as error:
         raise StartError(_why_not(certificate, key, "ENCRYPTED" in of_key, error)) from error
     except (OSError, ValueError) as error:  # The file has gone since; the password is too long.
@@ -90,9 +94,12 @@ def _why_not(certificate: str, key: str, encrypted: bool, error: ssl.SSLError) -
                 "issued for, and let the certificate of the server be the first in its file")
     if encrypted:
         return f"the password of the key {key} is wrong, or the key is damaged; give the right one"
-    reason = str(error.reason or error).replace("_", " ").lower()
-    return (f"the certificate {certificate} or the key {key} cannot be used: {reason}; "
+    return (f"the certificate {certificate} or the key {key} cannot be used: {_reason(error)}; "
             "openssl x509 -text and openssl pkey -check tell more")
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return str(error.reason or error).replace("_", " ").lower()
 
 
 def _load_authorities(made: ssl.SSLContext, path: str) -> None:
@@ -106,23 +113,33 @@ def _load_authorities(made: ssl.SSLContext, path: str) -> None:
 
 def _text(path: str, what: str) -> str:
     """What is in a file, as far as it is text."""
+    return _octets(path, what).decode("ascii", "replace")
+
+
+def _octets(path: str, what: str) -> bytes:
+    """What is in a file; others than regular ones may have no end, or keep whoever opens them waiting."""
     try:
-        return Path(path).read_text("ascii", "replace")
+        if Path(path).is_fifo() or Path(path).is_char_device():
+            raise StartError(f"{what} {path} is a pipe or a device; name a regular file")
+        return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise StartError(f"{what} {path} cannot be read: {reason}; "
                          "name a file that this user may read") from error
 
 
-def _password(config: TLSConfig) -> str | None:
+def _password(config: TLSConfig) -> str | bytes | None:
     if config.key_password_file is None:
         return config.key_password
-    first, _, _ = _text(config.key_password_file, "the password of the key,").partition("\n")
-    return first.rstrip("\r")
+    first, _, _ = _octets(config.key_password_file, "the password of the key,").partition(b"\n")
+    return first.rstrip(b"\r")
 
 
 def _check_validity(made: ssl.SSLContext, path: str, pem: str) -> None:
-    """Refuse a certificate that every client would refuse, as one finds out who trusts nothing but it."""
+    """Refuse a certificate that every client would refuse, as one finds out who trusts nothing but it.
+
+    Clients are taken to speak what Python's do: all do, or browsers even less.
+    """
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -143,3 +160,6 @@ def _check_validity(made: ssl.SSLContext, path: str, pem: str) -> None:
                 raise StartError(f"the certificate {path} is not valid yet; "
                                  "wait, or set the clock of this machine") from None
             return
+        except ssl.SSLError as error:  # No cipher suite or signature is common to both.
+            raise StartError(f"the certificate {path} is of a kind that clients do not speak "
+                             f"({_reason(error)}); {KINDS}") from None

@@ -108,7 +108,7 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
             return
         if self._ssl is None:
             if data[:1].isalpha():  # A record of the handshake begins with 22.
-                self._speaks_plainly()
+                self._speaks_plainly("HEAD" if data.startswith(b"HEAD ") else None)
                 return
             self._ssl = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._incoming.write(data)
@@ -177,14 +177,14 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
         self._drop()
         self._below.close()
 
-    def _speaks_plainly(self) -> None:
+    def _speaks_plainly(self, method: str | None) -> None:
         """The client speaks HTTP without TLS; whoever reads the answer is no stranger to it."""
         self._tls.handshakes.discard(self)
         above = self._above
         if isinstance(above, HTTPProtocol):
             self._below.set_protocol(above)
             above.transport = self._below
-            above.refuse(PLAIN_HTTP)
+            above.refuse(PLAIN_HTTP._replace(method=method))
         else:
             self.give_up("the client speaks plain HTTP")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,17 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509.oid import NameOID
 
 from japronto import Application, Limits, Request, Response, TLSConfig, tls
 from japronto.cli import parse, stray_variables, tls_config
@@ -50,10 +56,26 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, form in (("encrypted", PrivateFormat.PKCS8), ("encrypted-1", PrivateFormat.TraditionalOpenSSL)):
         (directory / name).write_bytes(
             key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"secret")))
+    (directory / "encrypted-2").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption("gäheim".encode())))
     (directory / "password").write_text("secret\r\nmore\n")
+    (directory / "password-2").write_text("gäheim\n")
+    (directory / "odd").write_bytes(of_an_odd_kind())
+    (directory / "trusted").write_bytes(own.cert_chain_pems[0].bytes().replace(b" CERT", b" TRUSTED CERT"))
+    os.mkfifo(directory / "pipe")
     (directory / "wrong").write_text("sesame")
     (directory / "der").write_bytes(ssl.PEM_cert_to_DER_cert(own.cert_chain_pems[0].bytes().decode()))
     return directory
+
+
+def of_an_odd_kind() -> bytes:
+    """A certificate and its key on a curve that TLS clients do not offer."""
+    key, name = generate_private_key(SECP256K1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "odd")])
+    today = datetime.datetime.now(datetime.UTC)
+    certificate = (x509.CertificateBuilder(name, name, key.public_key(), 1, today, today.replace(year=2900))
+                   .sign(key, SHA256()))
+    return certificate.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8,
+                                                                      NoEncryption())
 
 
 def config(files: Path, **options: str) -> TLSConfig:
@@ -67,6 +89,8 @@ def config(files: Path, **options: str) -> TLSConfig:
     ({"certificate": "certificate", "key": "key"}, ssl.CERT_NONE),
     ({"certificate": "certificate", "key": "encrypted", "key_password_file": "password"}, ssl.CERT_NONE),
     ({"certificate": "certificate", "key": "encrypted-1", "key_password": "secret"}, ssl.CERT_NONE),
+    ({"certificate": "certificate", "key": "encrypted-2", "key_password": "gäheim"}, ssl.CERT_NONE),
+    ({"certificate": "certificate", "key": "encrypted-2", "key_password_file": "password-2"}, ssl.CERT_NONE),
     ({"certificate": "both", "client_ca": "ca"}, ssl.CERT_REQUIRED),
     ({"certificate": "both", "client_ca": "ca", "client_verify": "optional"}, ssl.CERT_OPTIONAL),
     ({"certificate": "both", "client_ca": "ca", "client_verify": "none"}, ssl.CERT_NONE),
@@ -88,6 +112,9 @@ def test_files_that_are_right(files: Path, options: dict[str, str], mode: ssl.Ve
     ({"certificate": "."}, "the certificate {} cannot be read: Is a directory; "),
     ({"certificate": "both", "key": "missing"}, "the key {}/missing cannot be read: No such file"),
     ({"certificate": "der", "key": "key"}, "the certificate {}/der is not in PEM, or is "),
+    ({"certificate": "trusted"}, "the certificate {}/trusted is in a form that OpenSSL alone reads "),
+    ({"certificate": "pipe"}, "the certificate {}/pipe is a pipe or a device; name a regular file"),
+    ({"certificate": "odd"}, "the certificate {}/odd is of a kind that clients do not speak (no "),
     ({"certificate": "certificate"}, "there is no private key in {}/certificate; name its own PEM file "),
     ({"certificate": "certificate", "key": "ca"}, "there is no private key in {}/ca; name a PEM file "),
     ({"certificate": "certificate", "key": "other"}, "the key {}/other does not belong to the certificate "),

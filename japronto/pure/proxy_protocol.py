@@ -81,11 +81,6 @@ class PreambleReader:
         self._buffer = b""
         self._bytes_max = bytes_max
 
-    @property
-    def begun(self) -> bool:
-        """Whether anything has come."""
-        return bool(self._buffer)
-
     def feed(self, data: bytes) -> Preamble | Fault | None:
         """Take octets; None as long as more are needed.  Raises nothing; a verdict is the last word."""
         self._buffer += data
