@@ -81,6 +81,7 @@ def workloads() -> list[Workload]:
           for name, octets in pipelined.items()),
         Workload("accel", "hello, one by one", SMALL, 1, 100),
         Workload("accel", "a browser's head, one by one", BROWSER, 1, 100),
+        Workload("accel", "an async handler that yields once, one by one", get(b"/later"), 1, 20),
         *(Workload("accel", f"the scanner alone, {name}", octets * 24, 24, 10)
           for name, octets in (("heads of 40 octets", SMALL), ("heads of 751 octets", BROWSER))),
         Workload("pure", "hello, 24 at once", SMALL * 24, 24, 2),
@@ -119,7 +120,7 @@ def _call(workload: Workload, active: Any, server: Any) -> Callable[[bytes], obj
     answers = server.answers(workload.octets)
     if answers.count(b"HTTP/1.1 200 OK\r\n") != workload.requests:
         raise AssertionError(f"{workload} is answered by {answers!r}")
-    received: Callable[[bytes], object] = server.receive
+    received: Callable[[bytes], object] = server.serve if "yields" in workload.name else server.receive
     return received
 
 

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from japronto.pure.forwarded import Proxies
     from japronto.server import Worker
 
-_OPEN: Final = Phase.OPEN  # CPython 3.11 takes its time to look a member up in the class of an enum
+# Named once: CPython 3.11 takes its time to look a member up in the class of an enum.
+_OPEN: Final = Phase.OPEN
+_WAITS: Final = Outcome.WAITS
 _SLOW_HEAD: Final = Violation(408, "The request did not arrive in time.")
 _SLOW_CONTENT: Final = Violation(408, "The content did not arrive in time.")
 _CLIENT_CLOSED: Final = getattr(select, "POLLRDHUP", 0)  # POLLHUP and POLLERR are always told
@@ -118,6 +120,8 @@ class HTTPProtocol(asyncio.Protocol):
             if request is not None:
                 self.connection.adopt(request)
                 self._take_result(request, result, outcome)
+                if outcome == _WAITS and not data and self._stopwatch is None and self.connection.undisturbed:
+                    return  # Nothing moves before the handler goes on, and then all is looked at.
         elif self.connection.late is not None:
             # A handler runs the loop further, and its answer comes first.
             self.connection.late += data

@@ -900,6 +900,40 @@ def test_a_handler_may_drain_its_connection(lane: Lane) -> None:
     assert lane.connection.phase is Phase.LINGERING
 
 
+def test_a_handler_that_waits_may_have_retired_its_connection(lane: Lane) -> None:
+    async def retires(request: Any) -> Any:
+        request.connection.retire()
+        await asyncio.sleep(0)
+        return plain(request)
+
+    lane.app.add_route("/", retires)
+    lane.protocol.data_received(octets_of("GET /"))
+    for _ in range(3):
+        lane.loop.run_until_complete(asyncio.sleep(0))
+    [written] = lane.transport.written
+    assert b"\r\nConnection: close\r\n" in written
+    assert lane.connection.phase is Phase.LINGERING
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_nothing_is_read_while_a_handler_waits_and_the_client_takes_nothing(lane: Lane, blocks: bool) -> None:
+    async def waits(request: Any) -> Any:
+        await asyncio.sleep(0)
+        return plain(request)
+
+    def write(data: bytes) -> None:
+        if blocks:
+            lane.protocol.pause_writing()
+
+    lane.app.add_route("/plain", plain)
+    lane.app.add_route("/", waits)
+    lane.transport.write = write  # type: ignore[method-assign]
+    lane.protocol.data_received(octets_of("GET /plain") + octets_of("GET /"))
+    assert lane.transport.reading is not blocks
+    for _ in range(3):
+        lane.loop.run_until_complete(asyncio.sleep(0))
+
+
 def test_the_client_may_end_while_a_handler_runs(lane: Lane) -> None:
     """As it may where a handler runs the loop further: what it has sent is answered first."""
     def ends(request: Any) -> Any:

@@ -547,6 +547,11 @@ class Connection:
         return not self._parser.more or len(self.queue) > self.limits.pipelined_requests // 2
 
     @property
+    def undisturbed(self) -> bool:
+        """Whether it goes on, in both directions, as far as can be said now."""
+        return not (self.phase is not _OPEN or self.blocked or self._draining or self.eof)
+
+    @property
     def expects(self) -> Expects:
         """What the next octet would belong to that the client has to send; decides which time runs."""
         if self.phase is not _OPEN:
