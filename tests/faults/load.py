@@ -1,4 +1,6 @@
-"""Honest clients at full load, and a count of what did not go as HTTP says."""
+"""Clients of a server under test: many at once, honest ones at full load, and a count of what did not go
+as HTTP says.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +8,27 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 WAIT_SECONDS = 30
 
 
-class Failure(NamedTuple):
-    """A request that was not answered, though HTTP says that it must be, and who last answered there."""
+class Clients:
+    """Threads that each do ``serve``, one client after the other, until the body of the ``with`` is over."""
 
-    server: str
-    what: str
-
-
-class Load:
-    """Clients that ask ``GET /`` without a pause, each ``pipelined`` requests at a time; a context manager.
-
-    A client whose connection was closed connects anew, and asks again what was not answered there: a
-    server may close behind any answer that says so (RFC 9112 s.9.6).  Every other end is a failure.
-    """
-
-    def __init__(self, port: int, clients: int = 8, pipelined: int = 1) -> None:
-        self.answered = 0
+    def __init__(self, port: int, threads: int) -> None:
         self.connections = 0
-        self.failures: list[Failure] = []
-        self.servers: set[str] = set()
-        """What the answers said, which is who gave them."""
-        self._port = port
-        self._asked = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-        self._pipelined = pipelined
+        """How many clients have been there."""
+        self.port = port
         self._over = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(threads)]
 
-    def __enter__(self) -> Load:
+    def one(self, number: int) -> None:
+        """What one client of the thread with this number does, from its connection to its end."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -48,6 +38,35 @@ class Load:
         for thread in self._threads:
             thread.join()
 
+    def _run(self, number: int) -> None:
+        while not self._over.is_set():
+            self.one(number)
+            with self._lock:
+                self.connections += 1
+
+
+class Failure(NamedTuple):
+    """A request that was not answered, though HTTP says that it must be, and who last answered there."""
+
+    server: str
+    what: str
+
+
+class Load(Clients):
+    """Clients that ask ``GET /`` without a pause, each ``pipelined`` requests at a time.
+
+    A client whose connection was closed connects anew, and asks again what was not answered there: a
+    server may close behind any answer that says so (RFC 9112 s.9.6).  Every other end is a failure.
+    """
+
+    def __init__(self, port: int, clients: int = 8, pipelined: int = 1) -> None:
+        super().__init__(port, clients)
+        self.answered = 0
+        self.failures: list[Failure] = []
+        self.servers: set[str] = set()
+        """What the answers said, which is who gave them."""
+        self._pipelined = pipelined
+
     def go_on(self, requests: int) -> None:
         """Wait until so many more are answered."""
         goal, deadline = self.answered + requests, time.monotonic() + WAIT_SECONDS
@@ -55,24 +74,19 @@ class Load:
             assert time.monotonic() < deadline, (self.answered, goal, self.failures[:3])
             time.sleep(0.005)
 
-    def _run(self) -> None:
-        while not self._over.is_set():
-            client = _Client(self._port)
-            try:
-                client.connect()
+    def one(self, number: int) -> None:
+        client: Client | None = None
+        try:
+            with Client(self.port) as client:
                 while not self._over.is_set() and not client.closes:
                     self._ask(client)
-            except OSError as error:
-                with self._lock:
-                    self.failures.append(Failure(client.server, repr(error)))
-            finally:
-                client.close()
-                with self._lock:
-                    self.connections += 1
+        except OSError as error:
+            with self._lock:
+                self.failures.append(Failure("" if client is None else client.server, repr(error)))
 
-    def _ask(self, client: _Client) -> None:
+    def _ask(self, client: Client) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):  # What was answered says whether it may.
-            client.send(self._asked * self._pipelined)
+            client.send("/", self._pipelined)
         for _ in range(self._pipelined):
             server = client.answer()
             with self._lock:
@@ -82,22 +96,29 @@ class Load:
                 return
 
 
-class _Client:
+class Client:
+    """A connection that requests are sent over; a context manager.  All it raises is OSError."""
+
     def __init__(self, port: int) -> None:
-        self._sock = socket.socket()
-        self._sock.settimeout(WAIT_SECONDS)
-        self._port = port
-        self._rest = b""
         self.server = ""
+        """What the last answer said."""
         self.closes = False
+        """Whether the last answer said that none will follow."""
+        self._rest = b""
+        self._sock = connected(port)
 
-    def connect(self) -> None:
-        self._sock.connect(("127.0.0.1", self._port))
+    def __enter__(self) -> Self:
+        return self
 
-    def send(self, octets: bytes) -> None:
-        self._sock.sendall(octets)
+    def __exit__(self, *_: object) -> None:
+        self._sock.close()
+
+    def send(self, path: str, count: int = 1) -> None:
+        """Ask for something, or for the same several times at once."""
+        self._sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode() * count)
 
     def answer(self) -> str:
+        """The text of the next answer, which must be a good one."""
         head = self._until(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200 "):
             raise OSError(f"answered with {head!r}")
@@ -122,5 +143,7 @@ class _Client:
             raise ConnectionError("closed without an answer")
         self._rest += data
 
-    def close(self) -> None:
-        self._sock.close()
+
+def connected(port: int) -> socket.socket:
+    """A connection to a server of this machine, over which nothing has been said."""
+    return socket.create_connection(("127.0.0.1", port), WAIT_SECONDS)

@@ -6,7 +6,6 @@ import re
 import shlex
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,33 +14,14 @@ from typing import NamedTuple
 import pytest
 
 from .conftest import Start
-from .process import ROOT, Server, found, until
+from .process import ROOT, Server, until
+from .proxy import free_port, running
 from .test_memory import ASYNCIO_TRANSPORT
-from .test_proxies import KINDS_OF_STORE
 from .wire import Client, get, post
 
 PAGE = (ROOT / "docs" / "proxies.md").read_text()
 CLIENT = "127.0.0.2"
 """Not on the list of those who are believed, as 127.0.0.1 is, from which the proxies connect."""
-NGINX = """\
-daemon off;
-master_process off;
-pid {directory}/pid;
-error_log {directory}/errors warn;
-events {{ }}
-http {{
-access_log off;
-{paths}
-{shown}
-}}
-"""
-HAPROXY = """\
-defaults
-    timeout connect 60s
-    timeout client 60s
-    timeout server 60s
-{shown}
-"""
 LIES = (
     (), ("X-Forwarded-For: 6.6.6.6",),
     ("X-Forwarded-For: 6.6.6.6, 127.0.0.1", "X-Forwarded-For: 127.0.0.1"),
@@ -72,34 +52,15 @@ def test_each_configuration_is_run() -> None:
     assert len(shown()) == PAGE.count("```nginx") + PAGE.count("```haproxy") == PAGE.count("```") / 4
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
-
-
 @contextmanager
-def running(given: Shown, server: Server, directory: Path) -> Iterator[int]:
+def in_front(given: Shown, server: Server, directory: Path) -> Iterator[int]:
     """The proxy of a section in front of a server; gives the port that it listens on."""
-    port, program = free_port(), found(given.program)
-    assert program is not None
+    port = free_port()
     text = given.text.replace("/run/japronto/socket", server.uds or "")
     text = text.replace("127.0.0.1:8080", f"{server.host}:{server.port}")
     text = text.replace("bind :80", f"bind 127.0.0.1:{port}").replace("listen 80", f"listen 127.0.0.1:{port}")
-    paths = "\n".join(f"{kind}_temp_path {directory}/{kind};" for kind in KINDS_OF_STORE)
-    config, said = directory / "config", directory / "said"
-    whole = NGINX if given.program == "nginx" else HAPROXY
-    config.write_text(whole.format(directory=directory, paths=paths, shown=text))
-    command = ((program, "-p", str(directory), "-e", str(directory / "errors"), "-c", str(config))
-               if given.program == "nginx" else (program, "-db", "-f", str(config)))
-    with said.open("wb") as stream:
-        proxy = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
-    try:
-        until(lambda: listens(port) or proxy.poll() is not None, "the proxy listens")
-        assert proxy.poll() is None, said.read_text()
+    with running(given.program, text, directory, lambda: listens(port)):
         yield port
-    finally:
-        proxy.terminate()
-        proxy.wait()
 
 
 def listens(port: int) -> bool:
@@ -121,7 +82,7 @@ def test_a_configuration_of_the_page(start: Start, tmp_path: Path, title: str) -
     given = shown()[title]
     options = [str(tmp_path / "socket") if option.startswith("/run/") else option for option in given.options]
     server = start(*options)
-    with running(given, server, tmp_path) as port:
+    with in_front(given, server, tmp_path) as port:
         for lies in LIES:
             with connect(("127.0.0.1", port), CLIENT) as client:
                 for _ in range(2):

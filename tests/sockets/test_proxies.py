@@ -8,55 +8,41 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .process import Server, found, until
+from .process import Server
+from .proxy import running
 from .test_pipelining import mixture, told
 from .wire import Client, Truncated, chunk, get, post, post_head
 
 NGINX = """\
-daemon off;
-master_process off;
-pid {directory}/pid;
-error_log {directory}/errors warn;
-events {{ }}
-http {{
-    access_log off;
-    client_max_body_size 0;
-    {paths}
-    upstream japronto {{
-        server {host}:{port};
-        keepalive 4;
-    }}
-    server {{
-        listen unix:{directory}/front;
-        location / {{
-            proxy_pass http://japronto;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_request_buffering off;
-            proxy_buffering off;
-        }}
+client_max_body_size 0;
+upstream japronto {{
+    server {host}:{port};
+    keepalive 4;
+}}
+server {{
+    listen unix:{front};
+    location / {{
+        proxy_pass http://japronto;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_request_buffering off;
+        proxy_buffering off;
     }}
 }}
 """
 HAPROXY = """\
-defaults
-    mode http
-    timeout connect 60s
-    timeout client 60s
-    timeout server 60s
-    option http-keep-alive
 listen japronto
-    bind {directory}/front
+    mode http
+    option http-keep-alive
+    bind {front}
     http-reuse always
     server japronto {host}:{port}
 """
-KINDS_OF_STORE = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 class Front:
@@ -85,17 +71,6 @@ class Front:
         return True
 
 
-def command(name: str, program: str, server: Server, directory: Path) -> tuple[str, ...]:
-    """Writes the configuration of a proxy; gives what starts it."""
-    paths = "\n    ".join(f"{kind}_temp_path {directory}/{kind};" for kind in KINDS_OF_STORE)
-    text = NGINX if name == "nginx" else HAPROXY
-    config = directory / "config"
-    config.write_text(text.format(directory=directory, paths=paths, host=server.host, port=server.port))
-    if name == "nginx":
-        return (program, "-p", str(directory), "-e", str(directory / "errors"), "-c", str(config))
-    return (program, "-db", "-f", str(config))
-
-
 @pytest.fixture(scope="module", params=[
     "nothing", *(pytest.param(name, marks=pytest.mark.program(name)) for name in ("nginx", "haproxy"))])
 def front(request: pytest.FixtureRequest, shared: Server,
@@ -104,20 +79,11 @@ def front(request: pytest.FixtureRequest, shared: Server,
         yield Front(shared, None)
         return
     directory = tmp_path_factory.mktemp("proxy")
-    program = found(request.param)
-    assert program is not None
-    said = directory / "said"
-    with said.open("wb") as stream:
-        proxy = subprocess.Popen(command(request.param, program, shared, directory),
-                                 stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
-    try:
-        behind = Front(shared, directory / "front")
-        until(lambda: behind.listens() or proxy.poll() is not None, "the proxy listens")
-        assert proxy.poll() is None, said.read_text()
+    behind = Front(shared, directory / "front")
+    text = NGINX if request.param == "nginx" else HAPROXY
+    text = text.format(front=directory / "front", host=shared.host, port=shared.port)
+    with running(request.param, text, directory, behind.listens):
         yield behind
-    finally:
-        proxy.terminate()
-        proxy.wait()
     if request.param == "nginx":
         complaints = (directory / "errors").read_text().splitlines()
         assert all("/download-broken" in complaint for complaint in complaints), complaints
