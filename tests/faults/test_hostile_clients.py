@@ -168,9 +168,9 @@ def inside(master: Master) -> dict[int, list[int]]:
 
 def held(master: Master, idle: dict[int, int]) -> dict[int, Held]:
     """What each process holds, once it has no more descriptors than while it was idle."""
-    said = inside(master)
     for pid, count in idle.items():
         until(lambda pid=pid, count=count: descriptors(pid) <= count, f"all connections of {pid} are gone")
+    said = inside(master)
     return {pid: Held(resident(pid), *said.get(pid, ())) for pid in idle}
 
 
