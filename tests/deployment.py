@@ -22,6 +22,15 @@ def text(name: str) -> str:
     return (DIRECTORY / name).read_text(encoding="utf-8")
 
 
+def replaced(name: str, words: dict[str, str]) -> str:
+    """The text with others in the place of some words, each of which must be there."""
+    config = text(name)
+    for word, other in words.items():
+        assert word in config, word
+        config = config.replace(word, other)
+    return config
+
+
 def unit(name: str) -> configparser.ConfigParser:
     """A unit file of systemd, in which nothing stands twice."""
     parser = configparser.ConfigParser(interpolation=None, delimiters="=", comment_prefixes="#")

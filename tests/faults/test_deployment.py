@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 from command import COMMAND, WAIT_SECONDS
-from deployment import commands, container, image_environment, text, unit
+from deployment import commands, container, image_environment, replaced, unit
 from sockets.process import found, until
+from sockets.proxy import reserved, running
 from sockets.test_activation import listening, manager
-from sockets.test_proxies import KINDS_OF_STORE
 
 from .conftest import Master
 
@@ -74,16 +74,6 @@ def ask(port: int, path: str = "/", host: str = "127.0.0.1", source: str = "127.
         return answer.status, answer.read().decode()
     finally:
         client.close()
-
-
-def free_port(*hosts: str) -> int:
-    """One that is free at each of these addresses, from which nobody connects."""
-    with ExitStack() as stack:
-        port = 0
-        for host in hosts:
-            sock = stack.enter_context(socket.create_server((host, port)))
-            port = sock.getsockname()[1]
-        return port
 
 
 # -- systemd ---------------------------------------------------------------------------------------
@@ -219,88 +209,19 @@ def through(port: int) -> tuple[int, str]:
     return ask(port, host=FRONT, source=CLIENT)
 
 
-@contextmanager
-def running(program: str, config: str, directory: Path, port: int) -> Iterator[None]:
-    """A proxy, once it has found its configuration to be right, and until the body is over."""
-    path = directory / "config"
-    path.write_text(config)
-    command = [str(found(program)), *(
-        ("-p", str(directory), "-e", str(directory / "errors"), "-c", str(path)) if program == "nginx" else
-        ("-f", str(path)))]
-    checked = subprocess.run([*command, "-t" if program == "nginx" else "-c"], capture_output=True, text=True,
-                             check=False)
-    said = checked.stdout + checked.stderr
-    assert checked.returncode == 0, said
-    assert "[warn" not in said.lower()
-    proxy = subprocess.Popen([*command, *(["-db"] if program == "haproxy" else [])],
-                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        until(lambda: _listens(port) or proxy.poll() is not None, "the proxy listens")
-        assert proxy.poll() is None
-        yield
-    finally:
-        proxy.terminate()
-        proxy.wait()
-
-
 def _listens(port: int) -> bool:
     with socket.socket() as sock:
         return sock.connect_ex((FRONT, port)) == 0
 
 
-def replaced(name: str, words: dict[str, str]) -> str:
-    config = text(name)
-    for word, other in words.items():
-        assert word in config, word
-        config = config.replace(word, other)
-    return config
-
-
 @pytest.mark.program("nginx")
 def test_nginx(deploy: Deploy, tmp_path: Path) -> None:
-    with listening(0) as sockets:
+    with listening(0) as sockets, reserved(FRONT) as port:
         server = deploy("japronto.service", {}, before=manager(*sockets), passed=[sockets[0].fileno()])
         server.listening()
-        port = free_port(FRONT)
-        paths = "".join(f"{kind}_temp_path {tmp_path}/{kind};\n" for kind in KINDS_OF_STORE)
         config = replaced("nginx.conf", {"127.0.0.1:8080": f"127.0.0.1:{server.port}",
                                          "listen 80;": f"listen {FRONT}:{port};"})
-        whole = (f"daemon off;\nmaster_process off;\npid {tmp_path}/pid;\nevents {{}}\n"
-                 f"http {{\naccess_log off;\n{paths}{config}}}\n")
-        with running("nginx", whole, tmp_path, port):
+        with running("nginx", config, tmp_path, lambda: _listens(port)):
             assert through(port) == (200, CLIENT)
         server.signal(signal.SIGTERM)
         server.exits()
-
-
-@pytest.mark.program("haproxy")
-def test_haproxy_before_two_machines(deploy: Deploy, tmp_path: Path) -> None:
-    """One is stopped and started, and then the other is stopped; each request is answered.
-
-    All times of the files are a twentieth of what they are there.
-    """
-    hosts = ("127.0.0.11", "127.0.0.12")
-    port, metrics, front = free_port(*hosts), free_port(*hosts), free_port(FRONT)
-
-    def start(host: str) -> Master:
-        server = deploy("haproxy.cfg", {
-            "0.0.0.0": host, "0.0.0.0:9090": f"{host}:{metrics}", "10": "0.5", "192.0.2.1": "127.0.0.1"},
-            "--port", str(port))
-        server.listening()
-        return server
-
-    config = replaced("haproxy.cfg", {
-        "192.0.2.11:8080": f"{hosts[0]}:{port}", "192.0.2.12:8080": f"{hosts[1]}:{port}",
-        "port 9090 inter 2s": f"port {metrics} inter 100ms", "bind :80": f"bind {FRONT}:{front}"})
-    servers = {host: start(host) for host in hosts}
-    with running("haproxy", config, tmp_path, front):
-        for host in hosts:
-            servers[host].signal(signal.SIGTERM)
-            while servers[host].process.poll() is None:
-                assert through(front) == (200, CLIENT)
-            servers[host].exits()
-            if host == hosts[0]:
-                start(host)
-                until(lambda: ask(metrics, "/ready", hosts[0])[0] == 200, "it is ready again")
-            for _ in range(100):
-                assert through(front) == (200, CLIENT)

@@ -79,7 +79,7 @@ def block(start: Start, seconds: float, *options: str) -> None:
 
 
 def test_a_handler_that_blocks(start: Start) -> None:
-    block(start, 0.7, "--worker-timeout", "1")
+    block(start, 0.8, "--worker-timeout", "2")
 
 
 @pytest.mark.long
@@ -89,12 +89,12 @@ def test_a_handler_that_blocks_for_ten_seconds(start: Start) -> None:
 
 def test_a_handler_that_never_ends(start: Start) -> None:
     """Be it in Python, in C, or deaf to the signal that is to tell where it is."""
-    master = start("--workers", "2", "--worker-timeout", "0.5", program=PROGRAM)
+    master = start("--workers", "2", "--worker-timeout", "1", program=PROGRAM)
     for name in ("spin", "match", "deaf"):
         before = len(master.said())
         worker = end(master, f"/{name}")
         said = master.said()[before:]
-        assert f"Worker {worker} hung, without a sign of life for 0.5 s, and is killed; replaced by " in said
+        assert f"Worker {worker} hung, without a sign of life for 1 s, and is killed; replaced by " in said
         assert (f" in {name}\n" in said) is (name != "deaf")
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from .conftest import Start
 from .process import ROOT, Server, until
-from .proxy import free_port, running
+from .proxy import reserved, running
 from .test_memory import ASYNCIO_TRANSPORT
 from .wire import Client, get, post
 
@@ -55,12 +55,13 @@ def test_each_configuration_is_run() -> None:
 @contextmanager
 def in_front(given: Shown, server: Server, directory: Path) -> Iterator[int]:
     """The proxy of a section in front of a server; gives the port that it listens on."""
-    port = free_port()
     text = given.text.replace("/run/japronto/socket", server.uds or "")
     text = text.replace("127.0.0.1:8080", f"{server.host}:{server.port}")
-    text = text.replace("bind :80", f"bind 127.0.0.1:{port}").replace("listen 80", f"listen 127.0.0.1:{port}")
-    with running(given.program, text, directory, lambda: listens(port)):
-        yield port
+    with reserved("127.0.0.1") as port:
+        text = text.replace("bind :80", f"bind 127.0.0.1:{port}")
+        text = text.replace("listen 80", f"listen 127.0.0.1:{port}")
+        with running(given.program, text, directory, lambda: listens(port)):
+            yield port
 
 
 def listens(port: int) -> bool:
