@@ -341,9 +341,12 @@ class Server:
         try:
             if self.watch is not None:
                 self.watch.set_ready(False)
-            if self.config.drain_delay_seconds and not retire:  # When it retires, others are there already.
-                await self.worker.announce(self.config.drain_delay_seconds)
-            await self._stop_listening()
+            try:
+                # When it retires, others are there already.
+                if self.config.drain_delay_seconds and not retire:
+                    await self.worker.announce(self.config.drain_delay_seconds)
+            finally:  # A second signal ends the delay.
+                await self._stop_listening()
             if retire:
                 await self.worker.retire()
             await self.worker.drain()

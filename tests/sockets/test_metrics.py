@@ -206,6 +206,17 @@ def test_the_delay_of_the_drain(start: Start) -> None:
     server.exits()
 
 
+def test_a_second_signal_does_not_wait_for_the_delay(start: Start) -> None:
+    server = start("--drain-delay-seconds", "600")
+    with server.connect() as client:
+        client.send(get("/when/never"))
+        server.until_recorded("never started")
+        server.signal(signal.SIGTERM)
+        until(server.finishing, "it says why it does not stop at once")
+        server.signal(signal.SIGTERM)
+        server.exits(1)
+
+
 def test_paths_of_the_server_go_before_routes(start: Start) -> None:
     server = start("--health-path", "/hello/health", "--metrics-path", "/metrics", *BRIEF)
     with server.connect() as client:
