@@ -33,8 +33,8 @@ async def echo(scope, receive, send):
     pieces, more = [], True
     while more:
         message = await receive()
-        pieces.append(message["body"])
-        more = message["more_body"]
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body")
     await answer(send, b"".join(pieces), OCTETS)
 
 
@@ -51,8 +51,8 @@ async def upload(scope, receive, send):
     received, more = 0, True
     while more:
         message = await receive()
-        received += len(message["body"])
-        more = message["more_body"]
+        received += len(message.get("body", b""))
+        more = message.get("more_body")
     await answer(send, b"%d" % received)
 
 
