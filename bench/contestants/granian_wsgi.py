@@ -4,7 +4,7 @@ NAME = "granian (WSGI)"
 REQUIREMENTS = ("granian==2.8.7", "click==8.5.1", "orjson==3.13.0")
 COMMAND = ("{python}", "-m", "granian", "_wsgi:app", "--working-dir", "{here}", "--port", "{port}",
            "--interface", "wsgi", "--http", "1", "--no-ws", "--no-log",
-           "--workers", "1", "--runtime-threads", "1", "--runtime-mode", "st", "--blocking-threads", "1",
+           "--workers", "1", "--runtime-threads", "1", "--runtime-mode", "mt", "--blocking-threads", "1",
            "--http1-pipeline-flush",
            # It takes no more connections than this, and idle ones count.
            "--backlog", "16384", "--backpressure", "16384")
