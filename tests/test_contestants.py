@@ -34,7 +34,6 @@ def test_a_contestant(contestant: Contestant) -> None:
     assert contestant.needs or not contestant.build
     for command in (contestant.build, contestant.command, contestant.version):
         for part in contestant.filled(command, python="python", port=1):
-            assert "{" not in part
             if part.startswith(str(contestant.path.parent)):
                 assert Path(part).exists()
 

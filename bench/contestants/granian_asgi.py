@@ -6,6 +6,8 @@ COMMAND = ("{python}", "-m", "granian", "_asgi:app", "--working-dir", "{here}", 
            "--interface", "asginl", "--http", "1", "--no-ws", "--no-log", "--loop", "uvloop",
            "--workers", "1", "--runtime-threads", "1", "--runtime-mode", "st", "--http1-pipeline-flush",
            # It takes no more connections than this, and idle ones count.
-           "--backlog", "16384", "--backpressure", "16384")
+           "--backlog", "16384", "--backpressure", "16384",
+           # The longest that there is; it ends idle connections as well.
+           "--http1-header-read-timeout", "60000")
 VERSION = ("{python}", "-I", "-c",
            "from importlib.metadata import version; print('granian', version('granian'))")

@@ -7,7 +7,9 @@ COMMAND = ("{python}", "-m", "granian", "_wsgi:app", "--working-dir", "{here}", 
            "--workers", "1", "--runtime-threads", "1", "--runtime-mode", "mt", "--blocking-threads", "1",
            "--http1-pipeline-flush",
            # It takes no more connections than this, and idle ones count.
-           "--backlog", "16384", "--backpressure", "16384")
+           "--backlog", "16384", "--backpressure", "16384",
+           # The longest that there is; it ends idle connections as well.
+           "--http1-header-read-timeout", "60000")
 VERSION = ("{python}", "-I", "-c",
            "from importlib.metadata import version; print('granian', version('granian'))")
 MISSING_WORKLOADS = {"later": "WSGI has no asynchronous handlers"}
