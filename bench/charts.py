@@ -18,7 +18,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from bench.workloads import CONNECTIONS, DEPTHS
 
@@ -107,10 +107,13 @@ def curve(workloads: Mapping[int, Row], results: Row, label: str) -> Figure:
     colours = mpl.colormaps["tab20"]
     for number, (key, line) in enumerate(sorted(points.items(), key=lambda entry: entry[1][-1][1])):
         ours = key.startswith("japronto")
-        axes.plot(*zip(*line, strict=True), marker="o", linewidth=2.5 if ours else 1.2, color=colours(number),
-                  label=results["contestants"][key]["name"], linestyle="-" if ours else "--")
+        axes.plot(*zip(*line, strict=True), marker="o", linewidth=2.5 if ours else 1.2,
+                  color=OURS if key == "japronto_accel" else colours(number), linestyle="-" if ours else "--",
+                  label=results["contestants"][key]["name"])
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="server CPU per request, µs")
     axes.set_xticks(list(workloads), [f"{position:,}" for position in workloads])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

@@ -2,7 +2,7 @@
 
     python -m bench.idle PORT COUNT
 
-It says "ready" when all are there, stays until its input ends, and then says how many are still open.  It
+It says so when all are open, stays until its input ends, and then says how many are still open.  It
 is a process of its own so that its thousands of sockets are not the driver's.
 """
 
@@ -48,21 +48,29 @@ def holding(port: int, count: int) -> Iterator[None]:
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as holder:
         assert holder.stdin is not None
         try:
-            _expect(holder, b"ready", OPEN_SECONDS)
+            _expect(holder, f"{count} are open", OPEN_SECONDS)
             yield
             holder.stdin.close()
-            _expect(holder, f"{count} open".encode(), ANSWER_SECONDS)
+            _expect(holder, f"{count} are still open", ANSWER_SECONDS)
         finally:
             holder.kill()
 
 
-def _expect(holder: subprocess.Popen[bytes], line: bytes, seconds: float) -> None:
+def _expect(holder: subprocess.Popen[bytes], line: str, seconds: float) -> None:
+    """Raise Missing unless that is the next line that it says."""
     assert holder.stdout is not None
-    if not select.select([holder.stdout], [], [], seconds)[0]:
-        raise Missing(f"the idle connections are not there within {seconds:.0f} s")
-    said = os.read(holder.stdout.fileno(), 4000).decode().strip()
-    if said != line.decode():
-        raise Missing(f"of the idle connections: {said.splitlines()[-1] if said else 'nothing is heard'}")
+    deadline = time.monotonic() + seconds
+    said = b""
+    while not said.endswith(b"\n"):
+        if not select.select([holder.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise Missing(f"the idle connections are not heard of within {seconds:.0f} s")
+        piece = os.read(holder.stdout.fileno(), 4000)
+        if not piece:
+            break
+        said += piece
+    lines = said.decode().strip().splitlines()
+    if lines != [line]:
+        raise Missing(f"of the idle connections, not {line}: {lines[-1] if lines else 'nothing is heard'}")
 
 
 def main() -> None:
@@ -77,10 +85,10 @@ def main() -> None:
                 raise TimeoutError(f"no more within {OPEN_SECONDS} s")
             held.append(_opened(port))
     except OSError as error:
-        sys.exit(f"{len(held):,} of {count:,} came about ({error})")
-    print("ready", flush=True)
+        sys.exit(f"after {len(held)} that came about: {error}")
+    print(f"{len(held)} are open", flush=True)
     sys.stdin.read()
-    print(sum(map(_is_open, held)), "open", flush=True)
+    print(f"{sum(map(_is_open, held))} are still open", flush=True)
 
 
 def _opened(port: int) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from bench.contest import Contest
 from bench.contestants import Contestant
 from bench.driving import free_port, running
 from bench.environments import Made
+from bench.idle import holding
 from bench.measuring import Effort
 from bench.workloads import WORKLOADS
 
@@ -220,3 +222,51 @@ def test_list() -> None:
     assert (done.code, done.error) == (0, "")
     assert "japronto_accel" in done.out
     assert "hello-unpipelined" in done.out
+
+
+def test_idle_connections_that_do_not_stay() -> None:
+    """Those that the server has closed meanwhile are told."""
+    accepted = []
+
+    def serve() -> None:
+        for _ in range(3):
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.sendall(RIGHT)
+            accepted.append(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            with (pytest.raises(Missing, match=r"not 3 are still open: 2 are still open$"),
+                  holding(listener.getsockname()[1], 3)):
+                accepted[0].close()
+        finally:
+            thread.join(WAIT_SECONDS)
+            for connection in accepted:
+                connection.close()
+
+
+def children(pid: int) -> list[int]:
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt(tmp_path: Path, number: signal.Signals) -> None:
+    """It ends all that was started, and still writes what there is."""
+    with subprocess.Popen(
+            [sys.executable, "-m", "bench", "--contestants", "floor", "--workloads", "hello", "--seconds",
+             "300", "--output", str(tmp_path)], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while len(started := children(process.pid)) < 2:  # The floor, and wrk.
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(number)
+        out, error = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 130, error
+    assert "Interrupted; what there is of it:\nHello world, 24 pipelined" in out
+    assert json.loads((tmp_path / "results.json").read_text())["workloads"][0]["rows"] == []
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
