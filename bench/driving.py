@@ -155,9 +155,9 @@ def count(text: str) -> int:
     return int(text)
 
 
-def cores() -> tuple[int, int]:
+def cores(*programs: str) -> tuple[int, int]:
     """The processor for servers and the one for load.  Raises Missing if this machine lacks something."""
-    lacking = [name for name in ("wrk", "taskset", "cc") if shutil.which(name) is None]
+    lacking = [name for name in ("wrk", "taskset", *programs) if shutil.which(name) is None]
     if lacking:
         raise Missing(f"{' and '.join(lacking)} cannot be found; {NEEDS}")
     if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:

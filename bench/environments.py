@@ -25,6 +25,7 @@ CHECKOUT: Final = Contestant("checkout", Path(__file__), "Japronto itself.", "ch
                              requirements=("-e", f"{ROOT}[httptools,orjson]"))
 """Not one who is measured, but what Japronto runs in where the driver's own Python has not what it needs."""
 POLL_SECONDS: Final = 0.1
+QUERY_SECONDS: Final = 20
 
 
 class Made(NamedTuple):
@@ -57,24 +58,25 @@ def make_all(contestants: Sequence[Contestant], patience: float) -> dict[str, Ma
 
 def _python_of_checkout(deadline: float) -> str:
     """Our own Python if Japronto runs on it, else that of an environment that it is installed into."""
-    done = subprocess.run([sys.executable, "-m", "japronto", "--version"], cwd=ROOT, capture_output=True,
-                          check=False, timeout=60)
-    if done.returncode == 0:
-        return sys.executable
-    return make(CHECKOUT, lambda: sys.executable, deadline)
+    try:
+        _run([sys.executable, "-m", "japronto", "--version"], deadline)
+    except StartMissing:
+        return make(CHECKOUT, lambda: sys.executable, deadline)
+    return sys.executable
 
 
 def make(contestant: Contestant, ours: Callable[[], str], deadline: float) -> str:
     """Make what it needs, unless that is there; the Python to run it with.
 
-    ``ours`` is that for what needs nothing but this checkout.
+    ``ours`` gives that for what needs nothing but this checkout.
     """
     for program, package in contestant.needs.items():
         if shutil.which(program) is None:
             raise StartMissing(f"{program} is not installed (Debian package {package})")
     made = contestant.made
     own = bool(contestant.requirements or contestant.python)
-    python = str(made / "bin" / "python") if own else ours()
+    uses = any("{python}" in part for part in (*contestant.build, *contestant.command, *contestant.version))
+    python = str(made / "bin" / "python") if own else ours() if uses else sys.executable
     if (own or contestant.build) and not (made / COMPLETE).exists():
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
@@ -92,7 +94,8 @@ def version(contestant: Contestant, python: str) -> str:
     """What its VERSION says; raises StartMissing if that cannot be had, as then it is not there."""
     if not contestant.version:
         return ""
-    return _run(contestant.filled(contestant.version, python=python), time.monotonic() + 20).strip()
+    command = contestant.filled(contestant.version, python=python)
+    return _run(command, time.monotonic() + QUERY_SECONDS).strip()
 
 
 def _interpreter(wanted: str) -> str:
@@ -101,9 +104,9 @@ def _interpreter(wanted: str) -> str:
         return sys.executable
     of_pyenv = sorted(map(str, Path.home().glob(f".pyenv/versions/{wanted}.*/bin/python")))
     for candidate in (shutil.which(f"python{wanted}"), *of_pyenv):
-        if candidate and subprocess.run([candidate, "--version"], capture_output=True,
-                                        check=False, timeout=20).returncode == 0:
-            return candidate
+        with contextlib.suppress(StartMissing):  # What pyenv puts on PATH may be there and not run.
+            if candidate and _run([candidate, "--version"], time.monotonic() + QUERY_SECONDS):
+                return candidate
     raise StartMissing(f"Python {wanted} is not installed")
 
 

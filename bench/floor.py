@@ -85,7 +85,7 @@ def main() -> None:
     measured = version(options.backend)
     encoder = re.search(r"JSON by \S+(?=,)", measured)
     try:
-        core, load_core = cores()
+        core, load_core = cores("cc")
         os.sched_setaffinity(0, {load_core})
         print(measured, flush=True)
         compare(options.backend, options.rounds, options.seconds, core, encoder[0] if encoder else "JSON")

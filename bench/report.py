@@ -6,6 +6,7 @@ import datetime
 import os
 import platform
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,11 +70,13 @@ def workload_entry(outcome: Outcome, contestants: Mapping[str, Contestant]) -> d
 def machine() -> dict[str, Any]:
     """What it runs on."""
     model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    commit = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], check=False,
-                            capture_output=True, text=True)
+    commit = None
+    if shutil.which("git"):
+        commit = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], check=False,
+                                capture_output=True, text=True, timeout=60).stdout.strip() or None
     return {"cpu": model[1].strip() if model else platform.machine(), "cores": os.cpu_count(),
             "kernel": f"{platform.system()} {platform.release()}", "python": platform.python_version(),
-            "wrk": wrk.version(), "commit": commit.stdout.strip() or None}
+            "wrk": wrk.version(), "commit": commit}
 
 
 def table(workload: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from bench.checking import check
 from bench.contest import Contest
 from bench.contestants import Contestant
 from bench.driving import free_port, running
-from bench.environments import Made
+from bench.environments import Made, make_all
 from bench.idle import holding
 from bench.measuring import Effort
 from bench.workloads import WORKLOADS
@@ -179,6 +179,33 @@ def test_whoever_is_missing_is_named() -> None:
                                    "c": "it does not greet"}
         assert not outcome.measured
     assert len(contest.outcomes) == 2
+
+
+@pytest.mark.parametrize(("described", "reason"), [
+    ({"needs": {"no-such-program": "nothing"}}, "no-such-program is not installed (Debian package nothing)"),
+    ({"build": ("sh", "-c", "echo broken >&2; exit 1")}, "sh failed: broken"),
+    ({"build": ("sleep", "600")}, "there was not enough time to install it (sleep was not done)"),
+    ({"python": "2.0"}, "Python 2.0 is not installed"),
+    ({"version": ("sh", "-c", "exit 7")}, "sh failed: exit code 7"),
+])
+def test_what_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, described: dict[str, Any],
+                             reason: str) -> None:
+    for module in ("contestants", "environments"):
+        monkeypatch.setattr(f"bench.{module}.VENVS", tmp_path)
+    patience = 1 if "sleep" in reason else WAIT_SECONDS
+    made = make_all([contestant("a", **described), contestant("b", version=("echo", "1.0"))], patience)
+    assert str(made["a"]) == reason
+    assert made["b"] == Made(sys.executable, "1.0")
+    assert not any(tmp_path.glob("*/complete"))
+
+
+def test_what_is_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("contestants", "environments"):
+        monkeypatch.setattr(f"bench.{module}.VENVS", tmp_path)
+    once = contestant("a", build=("sh", "-c", "echo >>{made}/often"))
+    for _ in range(2):
+        make_all([once], 30)
+    assert (once.made / "often").read_text() == "\n"
 
 
 def test_a_short_run(tmp_path: Path) -> None:
