@@ -8,7 +8,7 @@ accepts again when some connections have gone.  No client is accepted to be turn
 But for one: a client address that has its share already.  Its further connections are closed as they
 come.  An IPv6 client counts by the first 64 bits of its address, since whoever has one address has all
 of those.  Peers that speak for many clients, which is what a proxy does, have no share.  A connection with
-the PROXY protocol counts from the start, and has a client when its header is there.
+the PROXY protocol counts from the start, and has a client when its header is there and names one.
 
 Nothing here costs a request anything; only a connection that opens or closes is counted.
 """
@@ -213,8 +213,7 @@ class Admission:
     def enter(self, protocol: HTTPProtocol) -> None:
         """A connection has been made."""
         self.protocols.add(protocol)
-        peername = protocol.transport.get_extra_info("peername")
-        client = None if self._proxies and self._proxies.believe(peername) else client_of(peername)
+        client = self._client_of(protocol.transport)
         if client is not None:
             connections = self._clients.get(client, 0)
             if connections >= self.limits.connections_per_client:
@@ -223,6 +222,13 @@ class Admission:
             self._clients[client] = connections + 1
         protocol.client = client
         self._look_for_room()
+
+    def _client_of(self, transport: asyncio.Transport) -> str | None:
+        """What the connections of its client are counted by; not by whom a proxy has named for another."""
+        peername = transport.get_extra_info("peername")
+        if transport.get_extra_info("proxy") == peername:  # The header names nobody.
+            return None
+        return None if self._proxies and self._proxies.believe(peername) else client_of(peername)
 
     def end(self, connection: PreambleProtocol) -> None:
         """A connection is lost that has not told whom it is for."""

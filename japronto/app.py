@@ -32,7 +32,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
 from japronto import backend, encoders
-from japronto.config import WORKERS_MAX, MasterConfig, ServerConfig
+from japronto.config import WORKERS_MAX, MasterConfig, ServerConfig, check_of_id_field
 from japronto.errors import (
     DisconnectError,
     HTTPError,
@@ -595,9 +595,13 @@ def _error_handler_failed(request: Request, error: BaseException, failure: BaseE
 
 
 def _field_name(name: str | None) -> str | None:
-    """The name of a field, if it is one; raises ResponseError."""
+    """The name of a field in which an id can stand; raises ResponseError, or ValueError for another."""
     if name is not None:
         ResponseHeaders([(name, "")])
+        try:
+            check_of_id_field(name)
+        except ValueError as error:
+            raise ValueError(f"request_id_header {error}; it is {name!r}") from None
     return name
 
 

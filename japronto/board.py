@@ -32,7 +32,7 @@ STATUSES: Final = (*(f"{status.value}" for status in HTTPStatus), "499",
 """The status codes that are told apart, and what the others are called: a label must not grow without end."""
 BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of durations, in seconds; what takes longer is in a bucket of its own."""
-TIMEOUTS: Final = ("idle", "head", "content", "send", "half-close", "linger")
+TIMEOUTS: Final = ("idle", "head", "content", "send", "half-close", "linger", "handshake", "proxy_header")
 
 COUNTERS: Final = (
     "received_bytes", "sent_bytes", "lane_requests", "accepted", "refused", "evicted", "busy", "restarts",

@@ -43,6 +43,7 @@ from japronto.config import (
     MasterConfig,
     ServerConfig,
     TLSConfig,
+    check_of_id_field,
     check_of_proxies,
     metrics_bind,
     parse_address,
@@ -257,6 +258,7 @@ def _access_format(text: str) -> str:
 def _field(text: str) -> str:
     if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", text):
         raise ValueError("must be the name of a field, such as X-Request-ID")
+    check_of_id_field(text)
     return text
 
 

@@ -84,6 +84,10 @@ def parse_address(text: str) -> Address:
                      "unix:path, or fd://number for a socket that is open already")
 
 
+FIELDS_WITH_MEANING: Final = frozenset((
+    "connection", "content-encoding", "content-length", "content-type", "date", "expect", "host",
+    "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"))
+"""Those of HTTP that an id would change the meaning of a message in."""
 TLS_PASSWORD_VARIABLE: Final = "JAPRONTO_TLS_KEY_PASSWORD"  # noqa: S105 - its name alone
 """Behind no option, since all users of a machine can read what stands on a command line."""
 TLS_VERIFY: Final = ("none", "optional", "required")
@@ -231,6 +235,11 @@ class ServerConfig:
         if self.reuse_port and not any(isinstance(address, TCPAddress) for address in addresses):
             raise UsageError("--reuse-port is for TCP ports, and none is asked for; leave it out")
         self._check_watched()
+        if self.request_id_header is not None:
+            try:
+                check_of_id_field(self.request_id_header)
+            except ValueError as error:
+                raise UsageError(f"request_id_header {error}; it is {self.request_id_header!r}") from None
         for name in PROXIES:
             try:
                 check_of_proxies(name, getattr(self, name))
@@ -289,6 +298,14 @@ class ServerConfig:
 def _whole(what: str, value: object, most: int) -> None:
     if type(value) is not int or not 0 <= value <= most:
         raise UsageError(f"{what} must be a whole number from 0 to {most}; it is {value!r}")
+
+
+def check_of_id_field(name: str) -> None:
+    """Raise ValueError, with the end of a sentence, for a field in which no id can stand."""
+    from japronto.access import SECRET_FIELDS  # noqa: PLC0415 - see the module
+
+    if name.lower() in SECRET_FIELDS | FIELDS_WITH_MEANING:
+        raise ValueError("must be a field without a meaning of its own, such as X-Request-ID")
 
 
 def check_of_proxies(name: str, text: object) -> None:

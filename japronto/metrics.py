@@ -101,7 +101,8 @@ def metered(base: type[HTTPProtocol]) -> type[HTTPProtocol]:
         __slots__ = ()
 
         def connection_made(self, transport: Any) -> None:
-            self.worker.meter.row.add("accepted")
+            if self.worker.preambles is None:  # Else it was counted when it began.
+                self.worker.meter.row.add("accepted")
             super().connection_made(transport)
 
         def _carry_on(self, data: bytes, served: Any) -> None:
@@ -195,7 +196,7 @@ _COUNTERS: Final[list[tuple[str, str, list[str], _Cells]]] = [
     ("received_bytes", "Octets that clients have sent.", [], _plain("received_bytes")),
     ("sent_bytes", "Octets that were handed to the kernel for clients.", [], _plain("sent_bytes")),
     ("connections_accepted", "Connections that clients have opened.", [], _plain("accepted")),
-    ("connections_refused", "Connections that were closed at once, since their client had its share.", [],
+    ("connections_refused", "Connections that were closed at once, for their client or their header.", [],
      _plain("refused")),
     ("connections_evicted", "Idle connections that were closed, since the worker had all it may have.", [],
      _plain("evicted")),
@@ -254,7 +255,10 @@ class Watch:
             self._worker.meter.look(self._worker, now=True)
         registry = CollectorRegistry(auto_describe=False)
         registry.register(Collector(self._board))
-        encode, media_type = choose_encoder(request.headers.get("Accept", ""))
+        try:
+            encode, media_type = choose_encoder(request.headers.get("Accept", ""))
+        except (TypeError, ValueError, LookupError):  # It trusts that versions are numbers.
+            encode, media_type = choose_encoder("")
         return request.Response(body=encode(registry), mime_type=media_type)
 
     def live(self, request: Request) -> Response:
@@ -267,9 +271,14 @@ class Watch:
         return _told(request, *((200, "ready") if ready else (503, "not ready")))
 
     def application(self) -> Application:
-        """What is served at the metrics address: few may connect, and nobody for long."""
-        app = Application(limits=Limits(connections=100, requests_in_flight=100, content_bytes=1),
-                          timeouts=Timeouts(idle_seconds=300, drain_seconds=1))
+        """What is served at the metrics address: few may connect, and nobody for long.
+
+        One client has few of those, so that the others are answered whatever it does: a probe that fails
+        has the whole server killed.
+        """
+        app = Application(limits=Limits(connections=100, connections_per_client=20, requests_in_flight=100,
+                                        content_bytes=1),
+                          timeouts=Timeouts(idle_seconds=300, head_seconds=2, drain_seconds=1))
         app.add_route("/metrics", self.metrics, "GET")
         app.add_route("/live", self.live, "GET")
         app.add_route("/ready", self.ready, "GET")

@@ -20,6 +20,7 @@ from japronto.pure.proxy_protocol import Ends, Fault, Preamble, PreambleReader
 if TYPE_CHECKING:
     from japronto.server import Worker
 
+TOO_SLOW: Final = "its header of the PROXY protocol did not come in time"
 NOT_ALLOWED: Final = "with --proxy-protocol, only those in --forwarded-allow-ips may connect"
 
 
@@ -40,15 +41,23 @@ class Preambles:
         limit = self.worker.app.timeouts.head_seconds
         for protocol in tuple(self.worker.admission.beginning):
             if now - protocol.since >= limit:
-                protocol.transport.abort()
+                if self.worker.meter is not None:
+                    self.worker.meter.row.add("timeout proxy_header")
+                self._cut(protocol.transport, TOO_SLOW)
 
     def drain(self) -> None:
         """Cut all that wait, but for those that have just come: their header is on its way."""
         for protocol in tuple(self.worker.admission.beginning):
             protocol.drain()
 
-    def refuse(self, transport: asyncio.Transport, peername: object, reason: str) -> None:
-        """Cut a connection; mostly it is the configuration that is wrong, and somebody wonders."""
+    def refuse(self, transport: asyncio.Transport, reason: str) -> None:
+        """Cut a connection that is not as it must be."""
+        self.worker.admission.refused += 1
+        self._cut(transport, reason)
+
+    def _cut(self, transport: asyncio.Transport, reason: str) -> None:
+        """Mostly it is the configuration that is wrong, and somebody wonders."""
+        peername = transport.get_extra_info("peername")
         who = peername[0] if isinstance(peername, tuple) else "a Unix socket"
         self._said.warning("A connection from %s was closed: %s", who, reason)
         transport.abort()
@@ -69,6 +78,8 @@ class PreambleProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport = cast("asyncio.Transport", transport)  # uvloop's only looks like one
         preambles, peername = self._preambles, transport.get_extra_info("peername")
+        if preambles.worker.meter is not None:
+            preambles.worker.meter.row.add("accepted")
         if peername is None:  # Gone already, as after a check of health.
             transport.abort()
         elif preambles.allowed.takes(peername):
@@ -76,12 +87,12 @@ class PreambleProtocol(asyncio.Protocol):
             if preambles.worker.draining:
                 self.drain()
         else:
-            preambles.refuse(transport, peername, NOT_ALLOWED)
+            preambles.refuse(transport, NOT_ALLOWED)
 
     def data_received(self, data: bytes) -> None:
         verdict = self._reader.feed(data)
         if isinstance(verdict, Fault):
-            self._preambles.refuse(self.transport, self.transport.get_extra_info("peername"), verdict.reason)
+            self._preambles.refuse(self.transport, verdict.reason)
         elif verdict is not None:
             self._hand_over(verdict)
 

@@ -62,6 +62,8 @@ class TLS:
         """Cut the connections whose handshake takes too long."""
         for protocol in tuple(self.handshakes):
             if now - protocol.since >= self.worker.app.timeouts.handshake_seconds:
+                if self.worker.meter is not None:
+                    self.worker.meter.row.add("timeout handshake")
                 protocol.abort()
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from japronto import Application, Limits, Request, Response, Timeouts
 from japronto.access import ATOMS, FORMATS, SECRET_FIELDS, Entry, _local_time, escaped, line_of
-from japronto.config import ACCESS_FORMATS
+from japronto.config import ACCESS_FORMATS, ServerConfig
 from japronto.errors import StartError, UsageError
 from japronto.interfaces import Target
 from japronto.messages import Framing, RequestHead
@@ -516,3 +516,12 @@ def test_answers_of_all_kinds_have_the_id(run: Run) -> None:
 def test_a_name_that_is_none() -> None:
     with pytest.raises(ValueError, match=r"^'X Y' cannot be the name of a field"):
         Application(request_id_header="X Y")
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "Transfer-Encoding", "connection", "Date", "Set-Cookie"])
+def test_a_field_that_means_something_else(name: str) -> None:
+    said = f"^request_id_header must be a field without a meaning of its own, .*; it is '{name}'$"
+    with pytest.raises(ValueError, match=said):
+        Application(request_id_header=name)
+    with pytest.raises(UsageError, match=said):
+        ServerConfig(request_id_header=name)

@@ -824,6 +824,8 @@ def test_the_error_log(directory: Path) -> None:
     (["--log-format", "xml"], "--log-format must be plain, text or json; it is 'xml'"),
     (["--request-id-header", "X Y"],
      "--request-id-header must be the name of a field, such as X-Request-ID; it is 'X Y'"),
+    (["--request-id-header", "Date"],
+     "--request-id-header must be a field without a meaning of its own, such as X-Request-ID; it is 'Date'"),
     (["--log-config", "a", "--log-level", "info"],
      "--log-config and --log-level exclude each other: say it in the file"),
     (["--access-logfile", "a"], "there is no option --access-logfile; use --access-log-file"),

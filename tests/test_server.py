@@ -130,6 +130,26 @@ async def refuses(port: int | None) -> bool:
     return False
 
 
+def test_who_retires_waits_for_a_header_on_its_way(run: Run) -> None:
+    """As a worker does that another one replaces."""
+    async def main() -> None:
+        server = await greeter().start_server(port=0, proxy_protocol=True)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        while not server.worker.admission.beginning:  # noqa: ASYNC110 - of the server
+            await asyncio.sleep(0.01)
+        closing = server.closing(retire=True)
+        await asyncio.sleep(0.1)
+        assert not closing.done()
+        writer.write(b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        answer = await reader.read()
+        assert b"200 OK" in answer
+        assert b"Connection: close" in answer
+        writer.close()
+        await closing
+
+    run(main())
+
+
 # -- On a loop that runs already ----------------------------------------------------------------
 
 def test_a_server_in_a_program(run: Run) -> None:

@@ -152,6 +152,19 @@ def test_a_client_gets_its_share_and_no_more(start: Start) -> None:
     server.until_complained("127.0.0.2 has 2 connections and gets no more (--connections-per-client)\n")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no 127.0.0.2")
+def test_another_protocol_gives_its_place_back(start: Start) -> None:
+    server = start("--connections-per-client", "1", *BRIEF)
+    with connect_from(server, "127.0.0.2") as client:
+        client.send(get("/shout", "Connection: upgrade", "Upgrade: shout") + b"hello.")
+        assert client.head().status == 101
+        assert not _is_served(server, "127.0.0.2")
+        while client.receive(100):
+            pass
+    until(lambda: _is_served(server, "127.0.0.2"), "the place is free again")
+    server.until_complained("127.0.0.2 has 1 connections and gets no more (--connections-per-client)\n")
+
+
 def _is_served(server: Server, address: str) -> bool:
     with connect_from(server, address) as client, contextlib.suppress(ConnectionError):
         client.send(get("/hello/1"))

@@ -156,6 +156,8 @@ LINE = b"PROXY TCP4 1.2.3.4 5.6.7.8 1000 80\r\n"
 LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"
 NOT_ALLOWED = ("A connection from 127.0.0.1 was closed: with --proxy-protocol, only those in "
                "--forwarded-allow-ips may connect\n")
+TOO_SLOW = ("A connection from 127.0.0.1 was closed: its header of the PROXY protocol did not come in "
+            "time\n")
 NO_HEADER = ("A connection from 127.0.0.1 was closed: it does not begin with a header of the PROXY "
              "protocol\n")
 
@@ -254,6 +256,7 @@ def test_a_header_that_does_not_come_in_time(server: Server) -> None:
         is_cut(client)
         client.sock.close()
     until(lambda: server.sockets() == before, "the sockets are closed")
+    server.until_complained(TOO_SLOW)
 
 
 def test_a_drain_does_not_wait_for_a_header(start: Start) -> None:
@@ -318,6 +321,26 @@ def test_connections_count_from_the_start_and_by_the_client(start: Start) -> Non
         is_cut(silent[2])
     assert server.record() == []  # Of one that is turned away, nothing is handled.
     server.until_complained("1.2.3.4 has 2 connections and gets no more (--connections-per-client)\n")
+
+
+def test_who_goes_before_the_header_makes_room(start: Start) -> None:
+    server = start("--proxy-protocol", "--connections", "2", "--check-seconds", "600")
+    silent = [server.connect() for _ in range(2)]
+    server.until_complained("All 2 connections are in use, and further clients wait (--connections)\n")
+    for client in silent:
+        client.sock.close()
+    with server.connect() as client:
+        client.send(LINE)
+        assert client.ask(get("/hello/1")).text == "hello 1"
+
+
+def test_what_a_proxy_asks_for_itself_has_no_share(start: Start) -> None:
+    server = start("--proxy-protocol", "--forwarded-allow-ips", CLIENT, "--connections-per-client", "1")
+    with ExitStack() as stack:
+        for header in (b"PROXY UNKNOWN\r\n", LOCAL) * 2:
+            client = stack.enter_context(connect((server.host, server.port), CLIENT))
+            client.send(header)
+            assert client.ask(get("/hello/1")).text == "hello 1"
 
 
 def test_it_leaves_no_garbage(server: Server, loop: str) -> None:

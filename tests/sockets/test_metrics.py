@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from .conftest import Start
 from .process import ROOT, Server, until
+from .tls import certificate
 from .wire import Answer, Client, get, post
 
 BRIEF = ("--check-seconds", "0.05")
@@ -49,6 +52,7 @@ def values(port: int) -> dict[str, float]:
 def test_what_is_counted(start: Start) -> None:
     server = start(*WATCHED)
     port = port_of(server)
+    assert ask(port, "/metrics", "Accept: application/openmetrics-text; version=new").status == 200
     with server.connect() as client:
         sent = [get("/hello/1") * 24, get("/late/1"), get("/nothing"), post("/echo", b"x" * 100),
                 get("/hello/1", method="HEAD"), get("/download/3")]
@@ -78,6 +82,38 @@ def test_what_is_counted(start: Start) -> None:
         assert found["resident_memory_bytes"] > 1 << 20
         assert found["open_files"] > 5
     until(lambda: values(port)["connections"] == 0, "the connection is gone")
+
+
+def test_connections_that_never_come_to_a_request(start: Start, tmp_path: Path) -> None:
+    server = start("--tls-certificate", certificate(tmp_path / "own.pem"), "--proxy-protocol",
+                   "--handshake-seconds", "0.1", "--head-seconds", "0.1", *WATCHED)
+    port = port_of(server)
+    for octets in (b"", b"garbage", b"PROXY UNKNOWN\r\n"):
+        with server.connect_below() as sock, contextlib.suppress(ConnectionResetError):
+            sock.sendall(octets)
+            assert sock.recv(1) == b""
+    server.until_complained("did not come in time\n")
+    found = values(port)
+    assert found["timeouts_total proxy_header"] == found["timeouts_total handshake"] == 1
+    assert found["connections_refused_total"] == 1
+    assert found["connections_accepted_total"] == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no 127.0.0.2")
+def test_one_client_cannot_have_all_connections_of_those_who_watch(start: Start) -> None:
+    server = start(*WATCHED)
+    port = port_of(server)
+
+    def connect() -> Client:
+        return Client(socket.create_connection(("127.0.0.1", port), 60, ("127.0.0.2", 0)))
+
+    with contextlib.ExitStack() as stack:
+        for client in [stack.enter_context(connect()) for _ in range(20)]:
+            assert client.ask(get("/live")).status == 200
+        with connect() as further, contextlib.suppress(ConnectionResetError):
+            assert further.sock.recv(1) == b""
+        assert ask(port, "/live").status == 200
+    server.until_complained("127.0.0.2 has 20 connections and gets no more (--connections-per-client)\n")
 
 
 @pytest.mark.parametrize("backend", ["accel", "pure"])
