@@ -2,7 +2,8 @@
 
 Sockets come from three sides.  A process opens them at addresses (``open_listeners``); it was started
 with them, by systemd or as ``--fd`` says (the same call); or it is a worker, and its master has opened
-them (``inherited``).  Whoever made a Unix socket's file removes it, and nobody else.
+them (``inherited``), for all workers together or for each one (``beside``).  Whoever made a Unix socket's
+file removes it, and nobody else.
 
 Names are looked up right here, which may take a while and block.  An event loop would do it in a
 thread that then stays, and in a process with several threads each system call on a descriptor costs
@@ -17,7 +18,6 @@ import os
 import socket
 import stat
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -64,8 +64,7 @@ def open_listeners(config: ServerConfig, *, scheme: str = "http", listen: bool =
 
     ``scheme`` is that of the addresses that are shown.  With ``reuse_port`` each worker listens by
     itself: then its master calls this with ``listen=False``, which takes the TCP ports, also those
-    that port 0 has found, without accepting anything.  The workers get the descriptors all the same;
-    ``inherited`` knows what to do.
+    that port 0 has found, without accepting anything; ``beside`` makes the sockets of each worker.
     """
     passed = systemd.passed()
     listeners: list[Listener] = []
@@ -84,26 +83,34 @@ def open_listeners(config: ServerConfig, *, scheme: str = "http", listen: bool =
     return listeners
 
 
-def inherited(descriptors: Sequence[int], config: ServerConfig, *, scheme: str = "http") -> list[Listener]:
-    """The sockets that a master has opened with the same ``config``, in a worker that has their descriptors.
+def beside(listeners: Iterable[Listener], config: ServerConfig) -> list[Listener]:
+    """For each socket that only holds a port, one more at that port, on which its worker is to listen.
 
-    For one that only holds a port, the worker gets a listening socket of its own at that port.
+    The kernel gives it no client before that.  The others, such as Unix sockets, are shared.
+    Raises StartError, with everything closed, when one cannot be had.
     """
-    listeners: list[Listener] = []
+    own: list[Listener] = []
     try:
-        for descriptor in descriptors:
-            sock = socket.socket(fileno=descriptor)
-            sock.set_inheritable(False)
-            if not _listens(sock):
-                with sock as holding:
-                    place = holding.family, holding.getsockname()
-                    sock, = _opened([place], config, listen=True, tries=1)
-            listeners.append(Listener(sock, _name(sock, scheme)))
+        for listener in listeners:
+            held = listener.sock
+            sock = held.dup() if _listens(held) else _bound(held.family, held.getsockname(), config)
+            own.append(Listener(sock, listener.address))
     except OSError as error:
-        close_listeners(listeners)
-        raise StartError(f"cannot listen on the sockets of the master: {_words(error)}; "
-                         "start it anew") from error
-    return listeners
+        close_listeners(own)
+        raise StartError(f"a worker cannot have a socket of its own: {_words(error)}; "
+                         f"{_remedy(error, 'start the master anew')}") from error
+    return own
+
+
+def inherited(descriptors: Sequence[int], *, scheme: str = "http") -> list[Listener]:
+    """The sockets that a master has opened, in a worker that has their descriptors.
+
+    Those that are its own do not listen yet; to serve on them is to listen.
+    """
+    sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    for sock in sockets:
+        sock.set_inheritable(False)
+    return [Listener(sock, _name(sock, scheme)) for sock in sockets]
 
 
 def close_listeners(listeners: Iterable[Listener]) -> None:
@@ -114,8 +121,10 @@ def close_listeners(listeners: Iterable[Listener]) -> None:
     for listener in listeners:
         path = listener.address.removeprefix("unix:")
         if listener.uds is not None and _identity(path) == listener.uds:
-            with suppress(FileNotFoundError):
+            try:
                 Path(path).unlink()
+            except OSError as error:
+                log.warning("The file of %s stays: %s", listener.address, _words(error))
         listener.uds = None
         listener.sock.close()
 

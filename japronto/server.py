@@ -541,7 +541,7 @@ async def _work(app: Application, config: ServerConfig, bounds: MasterConfig,
     if bounds.reload:  # Whoever is writing the program does not want to wait.
         seconds = min(app.timeouts.drain_seconds, RELOAD_DRAIN_SECONDS)
         app.timeouts = dataclasses.replace(app.timeouts, drain_seconds=seconds)
-    server = await _started(app, config, loop, master.listeners(config), master.place(config))
+    server = await _started(app, config, loop, master.listeners(config), master.place())
     with _signals(loop, ending.signal, (signal.SIGTERM,)):
         master.attend(server, f"backend {server.worker.backend}, loop {_name_of(loop)}", bounds, {
             "retire": ending.retire, "drain": lambda: ending.drain(server.worker), "stop": ending.force,

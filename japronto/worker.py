@@ -56,6 +56,10 @@ class Given(NamedTuple):
     row: int = 0
     metrics: Sequence[int] = ()
 
+    def descriptors(self) -> tuple[int, ...]:
+        """All those that the worker inherits."""
+        return (self.channel, *self.sockets, *(() if self.board is None else (self.board, *self.metrics)))
+
     def variable(self) -> dict[str, str]:
         return {VARIABLE: json.dumps(self._asdict())}
 
@@ -82,8 +86,10 @@ class Master:
     def __init__(self, given: Given) -> None:
         self.slot = given.slot
         self._given = given
+        # What the program starts, and be it as it is loaded, gets none of this.
+        for descriptor in given.descriptors():
+            os.set_inheritable(descriptor, False)
         self._channel = socket.socket(fileno=given.channel)
-        self._channel.set_inheritable(False)
         self._channel.setblocking(False)
         atexit.register(self._channel.close)
         self.end_in(given.seconds + 1)
@@ -99,19 +105,17 @@ class Master:
         """The sockets that the master has opened."""
         from japronto.listening import inherited  # noqa: PLC0415 - only those that serve need it
 
-        return inherited(self._given.sockets, config, scheme=config.scheme)
+        return inherited(self._given.sockets, scheme=config.scheme)
 
-    def place(self, config: ServerConfig) -> Place | None:
+    def place(self) -> Place | None:
         """Where this worker counts, and the sockets of the metrics address."""
         if self._given.board is None:
             return None
         from japronto.board import Board, Place  # noqa: PLC0415 - only those that count need it
         from japronto.listening import inherited  # noqa: PLC0415
 
-        os.set_inheritable(self._given.board, False)
-        telling = config.metrics_config()
         return Place(Board.attach(self._given.board), self._given.row,
-                     None if telling is None else inherited(self._given.metrics, telling))
+                     inherited(self._given.metrics) if self._given.metrics else None)
 
     @staticmethod
     def end_in(seconds: float) -> None:
@@ -119,14 +123,23 @@ class Master:
 
         It is the master who ends a worker that hangs.  This is for one whose master is gone, and that would
         never learn of it.  A program that has a use for SIGALRM itself is left alone.
+
+        The kernel's timer runs on while all are paused, as by SIGSTOP or the freezer of a container, and
+        raises its signal before anything here can set it anew.  So it takes two signals, each after half of
+        the time: the first does nothing, and a process that goes on sets the timer before the second.  A
+        handler in Python would never run while C code hangs, hence one of C, which the kernel drops itself.
         """
         if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
-            signal.setitimer(signal.ITIMER_REAL, seconds)
+            if _spared_once(signal.SIGALRM):
+                seconds /= 2
+            signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
 
-    def tell(self, word: str, **said: Any) -> None:
-        """Tell the master; it need not be there, nor read."""
+    def tell(self, word: str, **said: Any) -> bool:
+        """Tell the master, which need not be there, nor read; returns whether it could be told."""
         with suppress(OSError):
             self._channel.sendall(f"{word} {json.dumps(said)}\n".encode())
+            return True
+        return False
 
     def failed(self, code: int, sentence: str) -> None:
         """The worker cannot start; ``code`` is that of the exit."""
@@ -183,8 +196,7 @@ class _Look:
         self._master.end_in(self._patience)
         why = "" if self._asked else self._why_leave()
         if why:
-            self._asked = True
-            self._master.tell("leave", why=why)
+            self._asked = self._master.tell("leave", why=why)
         else:
             self._master.tell("alive")
 
@@ -196,6 +208,23 @@ class _Look:
         if self._rss and (size := resident()) >= self._rss:
             return f"it holds {size / 2**20:.0f} MiB"
         return ""
+
+
+def _spared_once(number: signal.Signals) -> bool:
+    """Let a signal do nothing once, and what it does by default from then on.
+
+    Returns whether that is possible: the C library must have System V's ``signal``, as that of GNU has.
+    """
+    try:
+        import ctypes  # noqa: PLC0415 - workers alone need it
+
+        library = ctypes.CDLL(None)
+        install, harmless = library.sysv_signal, library.abs  # Any function that takes a number would do.
+    except (ImportError, OSError, AttributeError):
+        return False
+    install.restype = ctypes.c_void_p
+    install(ctypes.c_int(number), harmless)
+    return True
 
 
 def resident() -> int:

@@ -16,7 +16,7 @@ import pytest
 from japronto import listening
 from japronto.config import Address, Descriptor, ServerConfig, TCPAddress, UnixAddress, parse_address
 from japronto.errors import StartError, UsageError
-from japronto.listening import Listener, close_listeners, inherited, open_listeners
+from japronto.listening import Listener, beside, close_listeners, inherited, open_listeners
 
 
 class Open(Protocol):
@@ -141,11 +141,23 @@ def test_options_of_connections(opened: Open) -> None:
 def test_the_scheme_is_shown(tmp_path: Path) -> None:
     config = ServerConfig(bind=["127.0.0.1:0", f"unix:{tmp_path}/socket"])
     listeners = open_listeners(config, scheme="https")
-    again = inherited([listener.sock.dup().detach() for listener in listeners], config, scheme="https")
+    again = inherited([listener.sock.dup().detach() for listener in listeners], scheme="https")
     addresses = [f"https://127.0.0.1:{listeners[0].port}", f"unix:{tmp_path}/socket"]
     assert [listener.address for listener in listeners] == addresses
     assert [listener.address for listener in again] == addresses
     close_listeners([*listeners, *again])
+
+
+def test_a_socket_that_cannot_be_removed_stays(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                               caplog: pytest.LogCaptureFixture) -> None:
+    def unlink(_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    listeners = opened(uds=f"{tmp_path}/socket")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        close_listeners(listeners)
+    assert caplog.messages == [f"The file of unix:{tmp_path}/socket stays: Permission denied"]
 
 
 # -- Several -------------------------------------------------------------------------------------
@@ -349,7 +361,7 @@ def test_sockets_that_the_parent_has_kept(monkeypatch: pytest.MonkeyPatch,
 def test_a_worker_listens_on_the_very_socket_of_its_master(opened: Open, tmp_path: Path) -> None:
     config = ServerConfig(bind=["127.0.0.1:0", f"unix:{tmp_path}/socket"])
     masters = opened(bind=config.bind)
-    workers = inherited([listener.sock.dup().detach() for listener in masters], config)
+    workers = inherited([listener.sock.dup().detach() for listener in masters])
     assert [listener.address for listener in workers] == [listener.address for listener in masters]
     close_listeners(masters[:1])
     with socket.create_connection(("127.0.0.1", workers[0].port or 0)):
@@ -360,6 +372,18 @@ def test_a_worker_listens_on_the_very_socket_of_its_master(opened: Open, tmp_pat
     assert not (tmp_path / "socket").exists()
 
 
+def test_what_cannot_be_held_by_each_is_shared(opened: Open, tmp_path: Path) -> None:
+    config = ServerConfig(bind=["127.0.0.1:0", f"unix:{tmp_path}/socket"], reuse_port=True)
+    masters = opened(bind=config.bind, reuse_port=True, listen=False)
+    own = beside(masters, config)
+    assert [listener.address for listener in own] == [listener.address for listener in masters]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"{tmp_path}/socket")
+        masters[1].sock.accept()[0].close()
+    close_listeners(own)
+    assert (tmp_path / "socket").exists()
+
+
 def test_a_master_that_holds_a_port_for_its_workers(opened: Open) -> None:
     """With SO_REUSEPORT each has a socket of its own, all at the port that was free."""
     config = ServerConfig(port=0, reuse_port=True)
@@ -367,11 +391,13 @@ def test_a_master_that_holds_a_port_for_its_workers(opened: Open) -> None:
     assert master.port is not None
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", master.port))
-    first, second = (inherited([master.sock.dup().detach()], config)[0] for _ in range(2))
-    assert first.port == second.port == master.port
+    first, second, third = (beside([master], config)[0] for _ in range(3))
+    assert first.port == second.port == third.port == master.port
+    for own in (first, second):  # as a worker does, when it serves
+        own.sock.listen()
     close_listeners([first])
     with socket.create_connection(("127.0.0.1", master.port)):
         second.sock.accept()[0].close()
-    close_listeners([second])
+    close_listeners([second, third])
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", master.port))

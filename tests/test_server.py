@@ -859,7 +859,7 @@ def test_listeners_of_a_master(run: Run, tmp_path: Path) -> None:
 
     async def main() -> None:
         for _ in range(2):
-            listeners = inherited([listener.sock.dup().detach() for listener in masters], config)
+            listeners = inherited([listener.sock.dup().detach() for listener in masters])
             async with await start_server(greeter(), config, listeners) as server:
                 assert server.addresses == [f"http://127.0.0.1:{masters[0].port}", f"unix:{path}"]
                 assert (server.address, server.port) == (server.addresses[0], masters[0].port)
