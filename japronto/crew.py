@@ -7,6 +7,9 @@ costs nothing.
 
 While workers cannot start, the next one waits for twice as long as the one before.  One that has served
 and ends by itself is replaced at once.
+
+Who asks for a new program again and again does not get more and more processes: what still starts with an
+older one is stopped where somebody serves, and a renewal waits while there are too many that leave.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ INFANCY_SECONDS: Final = 1.0
 """Who ends within this time of getting ready has not really started."""
 HEALTHY_SECONDS: Final = 10.0
 """Who has served for so long proves that workers can start."""
+MORE: Final = 2
+"""So many more than twice those that are wanted may be there, when some leave while others start."""
 
 
 class State(enum.Enum):
@@ -90,7 +95,8 @@ class Crew:
                and now - other.ready >= HEALTHY_SECONDS for other in (member, *self.members.values())):
             self.failures = 0
         infant = member.state is State.READY and now - member.ready < INFANCY_SECONDS
-        if member.state is not State.STARTING and not infant:
+        # An older program says nothing of the one that is there now.
+        if not infant and (member.state is not State.STARTING or member.outdated):
             return False
         if member.started >= self.failed:  # Those that fail side by side count once.
             self.failed_to_start(now)
@@ -118,6 +124,10 @@ class Crew:
             if member.outdated == why:
                 member.outdated = ""
 
+    def promising(self) -> bool:
+        """Whether the program that was to be loaded anew has started somewhere, or may still do so."""
+        return self.proven or any(not member.outdated for member in self.of(State.STARTING))
+
     # -- what is to be done --------------------------------------------------------------------
 
     def to_start(self, now: float) -> list[int]:
@@ -128,25 +138,35 @@ class Crew:
         """
         if self.halted or now < self.not_before:
             return []
+        there: dict[int, list[Member]] = {slot: [] for slot in range(self.wanted)}
+        for member in self.members.values():
+            if member.state is not State.LEAVING and member.slot < self.wanted:
+                there[member.slot].append(member)
         empty, outdated, replacing = [], [], 0
-        for slot in range(self.wanted):
-            there = [member for member in self.members.values()
-                     if member.slot == slot and member.state is not State.LEAVING]
-            if not there:
+        for slot, members in there.items():
+            if not members:
                 empty.append(slot)
-            elif all(member.outdated for member in there):
+            elif all(member.outdated for member in members):
                 outdated.append(slot)
             else:
-                replacing += any(member.outdated for member in there)
+                replacing += any(member.outdated for member in members)
         at_once = max(1, self.wanted // 4) if self.proven else 1
-        return empty + outdated[:max(0, at_once - replacing)]
+        return empty + outdated[:max(0, min(at_once - replacing, self.room() - len(empty)))]
+
+    def room(self) -> int:
+        """How many may be started beside those that they are to replace."""
+        return 2 * self.wanted + MORE - len(self.members)
 
     def to_retire(self) -> list[Member]:
-        """Those that serve and are not needed any more."""
-        served = {member.slot for member in self.members.values()
-                  if member.state is State.READY and not member.outdated}
-        return [member for member in self.members.values() if member.state is State.READY
-                and (member.slot >= self.wanted or (member.outdated and member.slot in served))]
+        """Those that are not needed any more: of those that serve a slot, all but the newest.
+
+        Who still starts is not, where somebody serves and the program has changed since.
+        """
+        newest = {member.slot: member for member in self.of(State.READY)}  # in the order they came
+        return [member for member in self.of(State.READY, State.STARTING)
+                if member.slot >= self.wanted
+                or (newest.get(member.slot, member) is not member
+                    and (member.state is State.READY or member.outdated))]
 
     def of(self, *states: State) -> list[Member]:
         """The workers in these states."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import selectors
 import signal
@@ -31,7 +32,7 @@ from japronto import logs, systemd
 from japronto.config import WORKERS_MAX, MasterConfig, ServerConfig
 from japronto.crew import Crew, Member, State
 from japronto.errors import StartError, UsageError
-from japronto.listening import Listener, close_listeners, inherited, open_listeners
+from japronto.listening import Listener, beside, close_listeners, open_listeners
 from japronto.worker import LINE_BYTES, Given
 
 if TYPE_CHECKING:
@@ -59,12 +60,12 @@ RELOADED: Final = "the program was to be loaded anew"
 def supervise(config: ServerConfig, bounds: MasterConfig) -> int:
     """Keep workers until a signal says to stop; returns the exit code.
 
-    0: stopped when told to; 1: not all was finished then.  Raises StartError or UsageError when no
-    worker could ever start.
+    0: stopped when told to; 1: not without being told twice, or without killing a worker that did not end
+    in time.  Raises StartError or UsageError when no worker could ever start.
     """
     command = _command()
-    with (logs.last_resort(), _watcher(bounds) as watcher, _listeners(config) as listeners,
-          _watched(config) as watched, _Signals() as signals):
+    with (logs.last_resort(), _listeners(config) as listeners, _watched(config) as watched,
+          _Signals() as signals, _watcher(bounds) as watcher):
         return _Supervisor(config, bounds, command, listeners, watched, signals, watcher).run()
 
 
@@ -98,6 +99,7 @@ class _Watched:
     def free_row(self, taken: Collection[int]) -> int:
         for row in range(1, self.board.slots):
             if row not in taken:
+                self.board.row(row)  # It is in use from now on, though its worker may be long in starting.
                 return row
         raise StartError("there are more workers than can be counted; they must end first")
 
@@ -180,13 +182,12 @@ class _Worker:
     process: subprocess.Popen[bytes]
     channel: socket.socket
     member: Member
-    instead: int | None = None
-    name: str = ""
     rest: bytes = b""
     sentence: str = ""
     code: int = 3
     retire_seconds: float = 0.0
     drain_seconds: float = 0.0
+    stopped: bool = False
     killed: str = ""
     row: int = 0
 
@@ -198,17 +199,27 @@ class _Worker:
         with contextlib.suppress(OSError):
             self.channel.send(f"{word}\n".encode())
 
+    def stop(self, *, forced: bool = False) -> None:
+        """End a process that does not take orders yet, or not any more."""
+        self.stopped = True
+        (self.process.kill if forced else self.process.terminate)()
+
 
 class _Clock:
-    """Seconds, of which those do not count in which this process, too, was stopped."""
+    """Seconds, of which those do not count in which this process, too, was stopped.
 
-    def __init__(self) -> None:
+    It must be looked at once in a ``turn``.  When it was not for longer than two, that counts as one.
+    """
+
+    def __init__(self, turn: float) -> None:
+        self._turn = turn
         self._now = 0.0
         self._seen = time.monotonic()
 
     def __call__(self) -> float:
         seen = time.monotonic()
-        self._now += min(seen - self._seen, 2 * TURN_SECONDS)
+        passed = seen - self._seen
+        self._now += passed if passed <= 2 * self._turn else self._turn
         self._seen = seen
         return self._now
 
@@ -228,7 +239,9 @@ class _Supervisor:
         self._own: dict[int, list[Listener]] = {}  # of each slot, where workers do not share them
         self._signals = signals
         self._watcher = watcher
-        self._clock = _Clock()
+        # Who is paused together with this process must get to speak again before he is taken for hung.
+        self._turn_seconds = min(TURN_SECONDS, (bounds.worker_timeout or math.inf) / 4)
+        self._clock = _Clock(self._turn_seconds)
         self._crew = Crew(bounds.workers)
         self._workers: dict[int, _Worker] = {}
         self._lost: dict[int, str] = {}  # for each slot, what became of the worker that was there
@@ -241,6 +254,8 @@ class _Supervisor:
         self._told = 0.0  # when to say what is waited for
         self._unfinished = False
         self._proof = 0.0  # when to tell systemd that this process lives
+        self._name = ""  # of what serves, as a worker says
+        self._reaped = 0.0  # when it was last looked whether processes have ended
         self._selector = selectors.DefaultSelector()
         self._selector.register(signals, selectors.EVENT_READ)
         if watcher is not None:
@@ -276,35 +291,41 @@ class _Supervisor:
         for key, _ in ready:
             if key.data is not None:
                 self._hear(key.data, now)
-        for number in self._signals.take():
-            self._obey(signal.Signals(number), now)
-        for worker in tuple(self._workers.values()):
-            if worker.process.poll() is not None:
-                self._bury(worker, now)
+        signals = self._signals.take()
+        for number in signals:
+            self._obey(number, now)
+        if signal.SIGCHLD in signals or now - self._reaped >= TURN_SECONDS:
+            self._reaped = now
+            for worker in tuple(self._workers.values()):
+                if worker.process.poll() is not None:
+                    self._bury(worker, now)
+            _reap_orphans(self._workers)
         if self._watcher is not None and (changed := self._watcher.take()) and not self._stops:
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             logs.say(f"{changed[0]}{more} changed; reloading")
-            self._failed.clear()
             self._reload()
-        _reap_orphans(self._workers)
         self._look(now)
 
     def _wait_seconds(self) -> float:
         now = self._clock()
         moments = [self._crew.not_before, self._told, self._proof, *(
             member.deadline for member in self._crew.members.values() if member.deadline is not None)]
-        return max(0.01, min([TURN_SECONDS, *(moment - now for moment in moments if moment > now)]))
+        return max(0.01, min([self._turn_seconds, *(moment - now for moment in moments if moment > now)]))
 
     def _start_and_retire(self) -> None:
         now = self._clock()
         for slot in self._crew.to_start(now):
-            self._start(slot, now)
+            if not self._start(slot, now):
+                break  # Nor would the others; that is one failure.
         for member in self._crew.to_retire():
             worker = self._workers[member.pid]
             if member.slot >= self._crew.wanted:
                 close_listeners(self._own.pop(member.slot, ()))
-            # Whoever works on the program wants to see what he has written, and not what was there before.
-            worker.tell("drain" if self._bounds.reload else "retire")
+            if member.state is State.STARTING:
+                worker.stop()
+            else:
+                # Whoever works on the program wants to see what he has written, and not what was before.
+                worker.tell("drain" if self._bounds.reload else "retire")
             self._let_go(member, now + worker.retire_seconds + worker.drain_seconds + MARGIN_SECONDS)
 
     @staticmethod
@@ -314,7 +335,8 @@ class _Supervisor:
 
     # -- processes -----------------------------------------------------------------------------
 
-    def _start(self, slot: int, now: float) -> None:
+    def _start(self, slot: int, now: float) -> bool:
+        """Start a worker; returns whether there is a process."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -325,16 +347,19 @@ class _Supervisor:
             ours.close()
             self._crew.failed_to_start(now)
             self._no_process = str(error)
-            log.error("No worker can be started: %s", error)
-            return
+            if not self._given_up(f"no worker can be started: {error}"):
+                log.error("No worker can be started: %s", error)
+            return False
         ours.setblocking(False)
         worker = _Worker(process, ours, self._crew.joined(process.pid, slot, now), row=row)
         self._workers[process.pid] = worker
         self._selector.register(ours, selectors.EVENT_READ, worker)
         if slot in self._lost:
-            log.warning("%s; replaced by %d", self._lost.pop(slot), process.pid)
+            if lost := self._lost.pop(slot):
+                log.warning("%s; replaced by %d", lost, process.pid)
             if self._watched is not None:
                 self._watched.board.row(0).add("restarts")
+        return True
 
     def _process(self, slot: int, channel: socket.socket, row: int) -> subprocess.Popen[bytes]:
         """A new process of the same command, with what it needs to be a worker."""
@@ -342,21 +367,20 @@ class _Supervisor:
         watched = {} if self._watched is None else self._watched.given(row)
         given = Given(slot, channel.fileno(), os.fstat(channel.fileno()).st_ino, sockets,
                       self._bounds.worker_start_timeout, **watched)
-        more = () if given.board is None else (given.board, *given.metrics)
         return subprocess.Popen(  # noqa: S603 - what this process is, too
             self._command, env={**os.environ, **given.variable()}, cwd=self._directory,
-            pass_fds=(channel.fileno(), *sockets, *more))
+            pass_fds=given.descriptors())
 
     def _of_slot(self, slot: int) -> list[Listener]:
         """The sockets of a slot: those that all workers share, or some of its own.
 
-        These stay when its worker is replaced, with all connections that wait to be accepted.
+        These accept nothing until its first worker does, and stay when that one is replaced, with all
+        connections that wait to be accepted.
         """
         if not self._config.reuse_port:
             return self._listeners
         if slot not in self._own:
-            self._own[slot] = inherited([os.dup(listener.sock.fileno()) for listener in self._listeners],
-                                        self._config, scheme=self._config.scheme)
+            self._own[slot] = beside(self._listeners, self._config)
         return self._own[slot]
 
     def _close_unserved(self, slot: int) -> None:
@@ -374,28 +398,50 @@ class _Supervisor:
         if could_not_start:
             self._close_unserved(member.slot)
         if member.state is State.LEAVING or self._stops:
-            if worker.process.returncode < 0 and not worker.killed:
+            if worker.process.returncode < 0 and not worker.killed and not worker.stopped:
                 log.warning("Worker %d %s", member.pid, _how(worker))
         elif member.state is State.STARTING:
             self._could_not_start(worker, now)
+        elif self._crew.not_before > now:
+            self._lost[member.slot] = ""
+            log.error("Worker %d %s; the next one follows %s", member.pid, _how(worker), self._when(now))
         else:
             self._lost[member.slot] = f"Worker {member.pid} {_how(worker)}"
 
     def _could_not_start(self, worker: _Worker, now: float) -> None:
         why = worker.sentence or f"it {_how(worker)}"
-        if not self._ever and (self._watcher is None or worker.code == 2):
+        if worker.member.outdated:
+            log.error("Worker %d could not start: %s; the program is loaded anew", worker.member.pid, why)
+        elif not self._ever and (self._watcher is None or worker.code == 2):
             self._failed.append(worker)
-        elif self._reloading:
-            self._reloading = False
-            self._crew.give_renewal_up(RELOADED)
-            log.error("The program cannot be loaded anew: %s; the workers that run go on", why)
-            systemd.ready()
+            self._crew.halted = True
+        elif self._given_up(why):
+            pass
         elif self._watcher is not None:
             self._crew.halted = True
             log.error("The program cannot be loaded: %s; waiting for a change of it", why)
         else:
-            log.error("Worker %d could not start: %s; the next one follows in %.3g s", worker.member.pid, why,
-                      max(0.0, self._crew.not_before - now))
+            log.error("Worker %d could not start: %s; the next one follows %s",
+                      worker.member.pid, why, self._when(now))
+
+    def _given_up(self, why: str) -> bool:
+        """Give a renewal up, if there is one, in which no worker has started nor may still do so.
+
+        Once one has, the program is good, and the others are tried again.  Returns whether it was given up.
+        """
+        if not self._reloading or not self._ever or self._crew.promising():
+            return False
+        self._reloading = False
+        self._crew.give_renewal_up(RELOADED)
+        log.error("The program cannot be loaded anew: %s; the workers that run go on", why)
+        if self._announced:
+            systemd.ready()
+        return True
+
+    def _when(self, now: float) -> str:
+        """When the next one starts."""
+        seconds = self._crew.not_before - now
+        return f"in {seconds:.3g} s" if seconds > 0 else "at once"
 
     def _forget(self, worker: _Worker) -> None:
         del self._workers[worker.process.pid]
@@ -444,25 +490,29 @@ class _Supervisor:
             word, _, said = line.partition(b" ")
             try:
                 self._take(worker, word.decode(), json.loads(said), now)
-            except (ValueError, TypeError, LookupError, RecursionError):  # A program may write anywhere.
+            except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
+                # A program may write anywhere.
                 log.warning("Worker %d says what means nothing: %.80r", worker.member.pid, line)
         return True
 
     def _take(self, worker: _Worker, word: str, said: dict[str, Any], now: float) -> None:
         member = worker.member
         if word == "ready":
-            worker.name = said["name"]
-            worker.retire_seconds, worker.drain_seconds = said["retire"], said["drain"]
+            worker.retire_seconds, worker.drain_seconds = map(_seconds, (said["retire"], said["drain"]))
+            self._name = str(said["name"])
             self._got_ready(member, now)
+            if member.state is State.LEAVING:  # It has not heard that it was told to stop.
+                worker.stopped = False
+                worker.tell("drain")
         elif word == "leave":
             log.info("Worker %d is replaced: %s", member.pid, said["why"])
-            member.outdated = member.outdated or said["why"]
+            member.outdated = member.outdated or str(said["why"])
         elif word == "stopping":
             if member.state is State.READY:
                 self._lost[member.slot] = f"Worker {member.pid} was told to stop"
                 self._let_go(member, now + worker.drain_seconds + MARGIN_SECONDS)
         elif word == "failed":
-            worker.code, worker.sentence = said["code"], said["sentence"]
+            worker.code, worker.sentence = int(said["code"]), str(said["sentence"])
 
     def _got_ready(self, member: Member, now: float) -> None:
         self._crew.got_ready(member, now)
@@ -475,29 +525,35 @@ class _Supervisor:
 
     # -- what the user says --------------------------------------------------------------------
 
-    def _obey(self, number: signal.Signals, now: float) -> None:
+    def _obey(self, number: int, now: float) -> None:
         if number in STOP:
-            self._stop(now, forced=number is signal.SIGQUIT or self._stops > 0)
+            if not self._stops:
+                systemd.stopping()
+            self._stops += 1 + (number == signal.SIGQUIT)
+            self._stop(now, forced=self._stops > 1)
         elif self._stops:
             return
-        elif number is signal.SIGHUP:
+        elif number == signal.SIGHUP:
             log.info("SIGHUP: the workers are replaced")
             self._reload()
-        elif number is signal.SIGTTIN:
+        elif number == signal.SIGTTIN:
             self._scale(min(self._crew.wanted + 1, WORKERS_MAX))
-        elif number is signal.SIGTTOU:
+        elif number == signal.SIGTTOU:
             self._scale(max(self._crew.wanted - 1, 1))
-        elif number is signal.SIGUSR1:
+        elif number == signal.SIGUSR1:
             logs.reopen()
             for worker in self._workers.values():
                 worker.tell("reopen")
 
     def _reload(self) -> None:
-        if not self._ever and self._watcher is None:
-            return  # They are just loading it.
-        if self._ever:
-            self._reloading = True
+        """Replace the workers, those as well that are just loading what may have changed since."""
+        self._reloading = True
+        self._failed.clear()
+        if self._announced:
             systemd.reloading()
+        if self._crew.room() < 1:  # Those of the last time are still there.
+            for member in self._crew.of(State.LEAVING):
+                self._workers[member.pid].tell("drain")
         self._crew.renew(RELOADED)
 
     def _scale(self, wanted: int) -> None:
@@ -506,16 +562,12 @@ class _Supervisor:
 
     def _stop(self, now: float, *, forced: bool) -> None:
         """Tell all workers to drain, at the second time to stop at once, at the third kill them."""
-        if not self._stops:
-            systemd.stopping()
-        self._stops += 1
         self._crew.halted = True
         self._told = 0.0 if forced else now + SILENT_SECONDS
         self._unfinished = self._unfinished or forced
         for worker in self._workers.values():
-            if worker.member.state is State.STARTING or self._stops > 2:
-                worker.killed = "told to stop"
-                (worker.process.kill if forced else worker.process.terminate)()
+            if worker.member.state is State.STARTING or worker.stopped or self._stops > 2:
+                worker.stop(forced=forced)
                 self._let_go(worker.member, now + MARGIN_SECONDS)
             else:
                 worker.tell("stop" if forced else "drain")
@@ -527,7 +579,8 @@ class _Supervisor:
     def _look(self, now: float) -> None:
         for worker in self._workers.values():
             self._look_at(worker, now)
-        if self._ever and not self._announced and not self._crew.of(State.STARTING) and not self._stops:
+        if (not self._announced and not self._stops and self._crew.of(State.READY)
+                and not self._crew.of(State.STARTING)):
             self._announce()
         if self._reloading and self._crew.renewed():
             self._reloading = False
@@ -572,9 +625,8 @@ class _Supervisor:
     def _announce(self) -> None:
         self._announced = True
         where = ", ".join(listener.address for listener in self._listeners)
-        name = next(worker.name for worker in self._workers.values() if worker.name)
-        count = _workers(len(self._crew.of(State.READY)))
-        logs.say(f"Japronto is listening on {where} ({name}, {count}); Ctrl-C stops it.")
+        count = _workers(len({member.slot for member in self._crew.of(State.READY)}))
+        logs.say(f"Japronto is listening on {where} ({self._name}, {count}); Ctrl-C stops it.")
         if self._watched is not None and self._watched.listeners:
             logs.say(f"Metrics and health are at {self._watched.listeners[0].address}.")
         systemd.ready(f"Listening on {where}")
@@ -589,6 +641,14 @@ class _Supervisor:
 
 def _workers(count: int) -> str:
     return f"{count} worker{'s' * (count != 1)}"
+
+
+def _seconds(said: Any) -> float:
+    """A duration that a worker tells."""
+    seconds = float(said)
+    if not seconds >= 0:  # nor is it NaN
+        raise ValueError(said)
+    return seconds
 
 
 def _how(worker: _Worker) -> str:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from command import ROOT
+from command import ROOT, WAIT_SECONDS
 
 from japronto import supervisor
+from japronto.board import Board
 from japronto.config import MasterConfig, ServerConfig
-from japronto.crew import BACKOFF_SECONDS_MAX, Crew, Member, State, backoff
+from japronto.crew import BACKOFF_SECONDS_MAX, MORE, Crew, Member, State, backoff
 from japronto.worker import VARIABLE, Given, taken
 
 
@@ -131,6 +136,63 @@ def test_who_has_asked_to_be_replaced_stays_so_when_a_renewal_is_given_up() -> N
     assert crew.to_start(1) == [1]
 
 
+def test_who_fails_with_an_older_program_says_nothing_of_the_new_one() -> None:
+    crew = crew_of(1, ready=1)
+    crew.renew("new")
+    broken = crew.joined(200, 0, 10)
+    crew.renew("mended")
+    mended = crew.joined(201, *crew.to_start(11), 11)
+    assert not crew.left(broken, 12)
+    assert crew.promising()
+    crew.got_ready(mended, 13)
+    assert crew.failures == 0
+    assert [member.pid for member in crew.to_retire()] == [100]
+
+
+def test_a_renewal_promises_something_while_one_starts_or_when_one_has() -> None:
+    crew = crew_of(8, ready=8)
+    crew.renew("new")
+    assert not crew.promising()
+    first = crew.joined(200, 0, 10)
+    assert crew.promising()
+    crew.got_ready(first, 11)
+    assert crew.left(crew.joined(201, 1, 11), 12)
+    assert crew.promising()
+    assert 1 in crew.to_start(12)
+
+
+def test_one_serves_a_slot_and_that_is_the_newest() -> None:
+    """Even if nobody says of the others any more that they are outdated."""
+    crew = crew_of(2, ready=2)
+    started(crew, 200, 0, 10)
+    started(crew, 201, 0, 11)
+    assert [member.pid for member in crew.to_retire()] == [100, 200]
+
+
+def test_who_starts_with_an_older_program_is_not_waited_for_where_another_serves() -> None:
+    crew = crew_of(2, ready=1)
+    crew.renew("new")
+    crew.joined(200, 0, 10)
+    crew.renew("newer")
+    crew.joined(201, 0, 11)
+    assert [member.pid for member in crew.to_retire()] == [200]
+
+
+def test_renewals_do_not_pile_processes_up() -> None:
+    """But who is missing is replaced in any case."""
+    crew = crew_of(2, ready=2)
+    for pid in range(200, 300):
+        crew.renew("new")
+        for slot in crew.to_start(pid):
+            started(crew, pid + 100 * slot, slot, pid)
+        for member in crew.to_retire():
+            member.state = State.LEAVING
+    assert len(crew.members) == 2 * 2 + MORE
+    assert crew.room() == 0
+    crew.left(crew.of(State.READY)[0], 300)
+    assert len(crew.to_start(300)) == 1
+
+
 def test_scaling() -> None:
     crew = crew_of(2, ready=2)
     crew.wanted = 3
@@ -173,6 +235,138 @@ def test_a_master_wakes_for_the_watchdog(monkeypatch: pytest.MonkeyPatch, usec: 
         master._selector.close()
     assert told == [0, wait, 2 * wait, 3 * wait]
 
+
+@pytest.fixture
+def master() -> Iterator[supervisor._Supervisor]:
+    """One of four workers that has started none yet."""
+    with supervisor._Signals() as signals:
+        master = supervisor._Supervisor(ServerConfig(), MasterConfig(workers=4), [sys.executable, "-c", ""],
+                                        [], None, signals, None)
+        yield master
+        master._kill_all()
+        master._selector.close()
+
+
+def test_where_no_process_can_be_made_that_counts_once(master: supervisor._Supervisor,
+                                                       caplog: pytest.LogCaptureFixture) -> None:
+    master._directory = "/nowhere"
+    master._start_and_retire()
+    assert master._crew.failures == len(caplog.messages) == 1
+
+
+def test_a_renewal_ends_where_no_process_can_be_made(master: supervisor._Supervisor,
+                                                     caplog: pytest.LogCaptureFixture) -> None:
+    master._ever = True
+    for slot in range(4):
+        started(master._crew, 100 + slot, slot, 0)
+    master._reload()
+    master._directory = "/nowhere"
+    master._start_and_retire()
+    assert not master._reloading
+    sentence, = caplog.messages
+    assert sentence.startswith("The program cannot be loaded anew: no worker can be started: [Errno 2] ")
+    assert master._crew.renewed()
+    master._crew.members.clear()
+
+
+def test_a_signal_that_is_not_for_the_master(master: supervisor._Supervisor) -> None:
+    """The program of app.run() may have a handler for any of them."""
+    before = signal.signal(signal.SIGRTMIN, supervisor._nothing)
+    os.kill(os.getpid(), signal.SIGRTMIN)
+    master._turn()
+    signal.signal(signal.SIGRTMIN, before)
+    assert not master._stops
+
+
+def test_quit_counts_as_two_signals(master: supervisor._Supervisor) -> None:
+    for number, stops in ((signal.SIGQUIT, 2), (signal.SIGTERM, 3)):
+        os.kill(os.getpid(), number)
+        master._turn()
+        assert master._stops == stops
+
+
+def test_who_is_told_to_stop_while_he_starts_and_does_not(master: supervisor._Supervisor,
+                                                          caplog: pytest.LogCaptureFixture) -> None:
+    """He is killed, and that is told, and seen in the exit code."""
+    master._command = ["sh", "-c", "trap '' TERM; echo; while :; do sleep 0.01; done"]
+    master._start(0, 0)
+    master._obey(signal.SIGTERM, 0)
+    master._look(supervisor.MARGIN_SECONDS - 1)
+    assert not master._unfinished
+    master._look(supervisor.MARGIN_SECONDS)
+    assert master._unfinished
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].endswith(" has not ended in time, and is killed")
+
+
+def test_a_watcher_may_take_its_time_to_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile signals are still taken."""
+    @contextmanager
+    def watcher(_: MasterConfig) -> Iterator[None]:
+        yield
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(supervisor, "_watcher", watcher)
+    monkeypatch.setattr(supervisor._Supervisor, "run", lambda _: 0)
+    try:
+        assert supervisor.supervise(ServerConfig(port=0), MasterConfig()) == 0
+    except KeyboardInterrupt:
+        pytest.fail("the signal has interrupted it")
+
+
+@pytest.mark.parametrize(("passed", "counted"), [(0.1, 0.1), (0.5, 0.5), (0.6, 0.25), (1000, 0.25)])
+def test_a_clock_stands_still_while_the_master_does(monkeypatch: pytest.MonkeyPatch, passed: float,
+                                                    counted: float) -> None:
+    """Of a turn that takes long by itself, something counts, so that it goes on in any case."""
+    monkeypatch.setattr(time, "monotonic", lambda: seen)
+    seen = 100.0
+    clock = supervisor._Clock(0.25)
+    seen += passed
+    assert clock() == pytest.approx(counted)
+    assert clock() == pytest.approx(counted)
+
+
+def test_a_row_is_counted_before_its_worker_has_come_to_it() -> None:
+    board = Board.create(4)
+    watched = supervisor._Watched(board, [])
+    rows = [watched.free_row(()), watched.free_row({1})]
+    assert rows == [1, 2]
+    board.row(0)
+    Board.attach(os.dup(board.descriptor)).row(2).add("accepted")
+    assert board.totals()["accepted"] == 1
+    board.close()
+
+
+ALARM = """
+import hashlib, sys
+from japronto.worker import Master
+Master.end_in(float(sys.argv[1]))
+print("up", flush=True)
+if sys.argv[2] == "hangs":
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+sys.stdin.readline()
+Master.end_in(0)
+print("lives")
+"""
+
+
+def test_who_hangs_is_ended_and_who_was_paused_is_not() -> None:
+    """Neither needs the interpreter for that: code in C may hang as well."""
+    def process(seconds: float, does: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-c", ALARM, str(seconds), does], cwd=ROOT, text=True,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    with process(1, "waits") as paused, process(0.2, "hangs") as hung:
+        assert paused.stdout is not None
+        assert paused.stdin is not None
+        assert paused.stdout.readline() == "up\n"
+        paused.send_signal(signal.SIGSTOP)
+        assert hung.wait(WAIT_SECONDS) == -signal.SIGALRM
+        time.sleep(1.1)
+        paused.stdin.write("\n")
+        paused.stdin.flush()
+        paused.send_signal(signal.SIGCONT)
+        assert paused.stdout.read() == "lives\n"
 
 def test_a_worker_takes_what_its_master_gives() -> None:
     with socket.socket() as channel:
