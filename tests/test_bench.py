@@ -21,14 +21,15 @@ from command import ROOT, WAIT_SECONDS, Done
 
 sys.path.append(str(ROOT))  # Not everything that runs tests does so from there.
 from bench import Missing, StartMissing, wrk
+from bench.__main__ import QUICK_CONTESTANTS
 from bench.checking import check
 from bench.contest import Contest
-from bench.contestants import Contestant
+from bench.contestants import ROUTES, Contestant, all_contestants
 from bench.driving import free_port, running
 from bench.environments import Made, make_all
 from bench.idle import holding
 from bench.measuring import Effort
-from bench.workloads import WORKLOADS
+from bench.workloads import CONNECTIONS, DEPTHS, QUICK, WORKLOADS
 
 HELLO = WORKLOADS["hello-unpipelined"]
 RIGHT = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nContent-Type: text/plain\r\n\r\nHello world!"
@@ -166,11 +167,12 @@ def contestant(name: str, **described: Any) -> Contestant:
     return Contestant(name, Path(__file__), "", name, **described)
 
 
-def test_whoever_is_missing_is_named() -> None:
+def test_whoever_is_missing_is_named(tmp_path: Path) -> None:
     """One does not start and is not tried twice; one is not installed; one cannot do this."""
     told: list[str] = []
+    tried = tmp_path / "tried"
     contest = Contest(
-        [contestant("a", command=(sys.executable, "-c", "import sys; sys.exit('broken')")), contestant("b"),
+        [contestant("a", command=("sh", "-c", f"echo >>{tried}; echo broken >&2; exit 1")), contestant("b"),
          contestant("c", missing_workloads={"hello": "it does not greet"})],
         {"a": Made(sys.executable, ""), "b": StartMissing("b is not installed"), "c": Made("", "")},
         [HELLO, WORKLOADS["hello"]], Effort(2, 1, 0.1), min(os.sched_getaffinity(0)), tell=told.append)
@@ -179,6 +181,7 @@ def test_whoever_is_missing_is_named() -> None:
                                    "c": "it does not greet"}
         assert not outcome.measured
     assert len(contest.outcomes) == 2
+    assert tried.read_text() == "\n"
 
 
 @pytest.mark.parametrize(("described", "reason"), [
@@ -202,10 +205,10 @@ def test_what_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, de
 def test_what_is_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("contestants", "environments"):
         monkeypatch.setattr(f"bench.{module}.VENVS", tmp_path)
-    once = contestant("a", build=("sh", "-c", "echo >>{made}/often"))
+    once = contestant("a", build=("sh", "-c", f"echo >>{tmp_path}/often"))
     for _ in range(2):
-        make_all([once], 30)
-    assert (once.made / "often").read_text() == "\n"
+        make_all([once], WAIT_SECONDS)
+    assert (tmp_path / "often").read_text() == "\n"
 
 
 def test_a_short_run(tmp_path: Path) -> None:
@@ -242,6 +245,12 @@ def test_a_mistake(arguments: tuple[str, ...], reason: str) -> None:
     assert (done.code, done.out) == (2, "")
     assert done.error.startswith(f"bench: {reason}")
     assert done.error.count("\n") == 1
+
+
+def test_what_is_quick_is_there() -> None:
+    assert set(QUICK_CONTESTANTS) <= set(all_contestants())
+    assert set(QUICK) | set(DEPTHS.values()) | set(CONNECTIONS.values()) <= set(WORKLOADS)
+    assert {workload.route for workload in WORKLOADS.values()} == set(ROUTES)
 
 
 def test_list() -> None:
