@@ -122,7 +122,10 @@ def _parser() -> _Parser:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"must be names with commas between them; it is {text!r}")
+    return names
 
 
 def _chosen(option: str, wanted: Sequence[str] | None, there_are: Mapping[str, T],

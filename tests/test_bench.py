@@ -236,6 +236,7 @@ def test_a_short_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("arguments", "reason"), [
     (("--contestants", "apache"), "--contestants: there is no 'apache'; there are "),
     (("--workloads", "hello,goodbye"), "--workloads: there is no 'goodbye'; there are hello, "),
+    (("--workloads", ""), "argument --workloads: must be names with commas between them; it is ''"),
     (("--rounds", "0"), "argument --rounds: must be a whole number above zero; it is '0'"),
     (("--output", "/dev/null/a"), "nothing can be written to --output /dev/null/a: Not a directory"),
     (("--fast",), "unrecognized arguments: --fast"),
