@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from command import ROOT, WAIT_SECONDS
@@ -18,7 +20,7 @@ from japronto import supervisor
 from japronto.board import Board
 from japronto.config import MasterConfig, ServerConfig
 from japronto.crew import BACKOFF_SECONDS_MAX, MORE, Crew, Member, State, backoff
-from japronto.worker import VARIABLE, Given, taken
+from japronto.worker import VARIABLE, Given, _Look, taken
 
 
 def crew_of(wanted: int, ready: int) -> Crew:
@@ -271,10 +273,11 @@ def test_a_renewal_ends_where_no_process_can_be_made(master: supervisor._Supervi
 
 def test_a_signal_that_is_not_for_the_master(master: supervisor._Supervisor) -> None:
     """The program of app.run() may have a handler for any of them."""
-    before = signal.signal(signal.SIGRTMIN, supervisor._nothing)
-    os.kill(os.getpid(), signal.SIGRTMIN)
+    number = signal.SIGRTMIN + 1  # which has no name
+    before = signal.signal(number, supervisor._nothing)
+    os.kill(os.getpid(), number)
     master._turn()
-    signal.signal(signal.SIGRTMIN, before)
+    signal.signal(number, before)
     assert not master._stops
 
 
@@ -335,6 +338,18 @@ def test_a_row_is_counted_before_its_worker_has_come_to_it() -> None:
     Board.attach(os.dup(board.descriptor)).row(2).add("accepted")
     assert board.totals()["accepted"] == 1
     board.close()
+
+
+def test_workers_that_have_begun_together_do_not_end_together() -> None:
+    server: Any = SimpleNamespace(worker=SimpleNamespace(loop=SimpleNamespace(time=lambda: 0)))
+    master: Any = None
+    bounds = MasterConfig(max_requests=1000, max_requests_jitter=50, worker_lifetime=100)
+    looks = [_Look(master, server, bounds) for _ in range(50)]
+    requests, until = {look._requests for look in looks}, {look._until for look in looks}
+    assert min(requests) >= 1000
+    assert 1005 < max(requests) <= 1050
+    assert min(until) >= 100
+    assert 101 < max(until) <= 110
 
 
 ALARM = """

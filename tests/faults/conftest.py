@@ -119,7 +119,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
             directory = tmp_path / f"master-{next(count)}"
             directory.mkdir()
             (directory / "hello.py").write_text(program)
-            command = (sys.executable, "hello.py") if run else (*COMMAND, "hello:app", "--port", "0")
+            command = (sys.executable, "hello.py") if run else (
+                *COMMAND, "hello:app", *(() if "--bind" in options else ("--port", "0")))
             master = Master(directory, (*command, *options), environment)
             stack.callback(master.end)
             if ready:

@@ -121,6 +121,41 @@ def test_an_idle_client_may_ask_once_more(start: Start) -> None:
     client.close()
 
 
+def test_a_signal_does_not_wait_for_those_that_retire(start: Start) -> None:
+    master = start("--workers", "1", "--retire-seconds", "3600")
+    (old,) = master.workers()
+    with socket.create_connection(("127.0.0.1", master.port)) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.recv(1000).endswith(str(old).encode())
+        master.signal(signal.SIGHUP)
+        until(lambda: int(ask(master)) != old, "the new worker serves")
+        assert old in master.workers()
+        master.signal(signal.SIGTERM)
+        assert client.recv(1000) == b""
+        master.exits(0)
+
+
+def test_a_unix_socket_stays_until_the_master_ends(start: Start) -> None:
+    """Its workers come and go."""
+    master = start("--workers", "2", "--bind", "127.0.0.1:0", "--bind", "unix:socket", *BRIEF)
+    path = master.directory / "socket"
+
+    def asked() -> int:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return int(client.makefile("rb").read().rpartition(b"\r\n")[2])
+
+    before = set(master.workers())
+    assert asked() in before
+    master.signal(signal.SIGHUP)
+    until(lambda: before.isdisjoint(master.workers()), "all workers are replaced")
+    assert asked() in master.workers()
+    master.signal(signal.SIGTERM)
+    master.exits(0)
+    assert not path.exists()
+
+
 def test_a_program_that_cannot_be_loaded_replaces_nobody(start: Start) -> None:
     master = start("--workers", "2")
     before = master.workers()
@@ -189,6 +224,7 @@ MASTER.tell = tell_and_end
     master.signal(signal.SIGCONT)
     master.until_said(f"Worker {worker} ended with exit code 5; replaced by ")
     master.until_said(" ended with exit code 5; the next one follows in 0.5 s\n")
+    assert "0 workers" not in master.said()
 
 
 def test_who_does_not_hear_that_he_is_to_stop_is_told_when_he_is_ready(start: Start) -> None:
@@ -208,6 +244,14 @@ def test_no_client_waits_for_a_socket_whose_worker_is_not_ready(start: Start) ->
     assert {int(ask(master)) for _ in range(30)} == {first}
     (master.directory / "go").touch()
     master.until_said("no database")
+    assert {int(ask(master)) for _ in range(30)} == {first}
+    # Nor for one whose worker has died, once it is known that it does not come back at once.
+    (master.directory / "hello.py").write_text(PROGRAM)
+    until(lambda: int(ask(master)) != first, "the second one serves")
+    (master.directory / "hello.py").write_text("raise RuntimeError('no memory')")
+    (second,) = set(master.workers()) - {first}
+    os.kill(second, signal.SIGKILL)
+    master.until_said("no memory")
     assert {int(ask(master)) for _ in range(30)} == {first}
 
 
@@ -460,7 +504,7 @@ for seconds in '"x"', 'NaN', '-1', '1' + 400 * '0':
 """
     master = start("--workers", "1", program=program)
     assert int(ask(master)) in master.workers()
-    assert master.said().count("says what means nothing") >= 7
+    assert master.said().count("says what means nothing") == 8
 
 
 # The file with the process id
