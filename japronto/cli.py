@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from japronto import __version__, logs
+from japronto import __version__, logs, signals
 from japronto.config import (
     ACCESS_FORMAT,
     ACCESS_FORMATS,
@@ -667,10 +667,8 @@ def tls_config(settings: Settings, environ: Mapping[str, str]) -> TLSConfig | No
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
+    _take_signals()
     _open_standard_streams()
-    # Process 1, or a job of a script, may ignore them.
-    for number in (signal.SIGTERM, signal.SIGINT) if MASTER is None else (signal.SIGTERM,):
-        signal.signal(number, signal.default_int_handler)
     debug = False
     try:
         settings = parse(sys.argv[1:] if arguments is None else arguments, os.environ)
@@ -689,7 +687,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             MASTER.failed(code, str(error))
         return code
     except KeyboardInterrupt:  # A signal ahead of serving; a server that runs takes them itself.
+        signals.calm(signals.STOP)
         return 0
+
+
+def _take_signals() -> None:
+    """Till it serves, those that stop interrupt the program, and others do no harm."""
+    if MASTER is None:
+        signals.calm_at_exit()
+        signals.calm([number for number in signals.HARMLESS if signal.getsignal(number) is signal.SIG_DFL])
+    for number in signals.STOP if MASTER is None else (signal.SIGTERM,):
+        # Process 1, or a job of a script, may ignore them.
+        signal.signal(number, signal.default_int_handler)
 
 
 def _run(settings: Settings) -> int:
@@ -701,7 +710,7 @@ def _run(settings: Settings) -> int:
     if settings.target and not settings.version and bounds is not None and MASTER is None:
         from japronto.supervisor import supervise  # noqa: PLC0415
 
-        with pid_file(settings.values.get("pid_file")):
+        with pid_file(settings.values.get("pid_file")), signals.calm_behind():
             return supervise(server_config(settings, debug=settings.values.get("debug", False)), bounds)
     _choose_parts(settings)
     if settings.version:
@@ -712,7 +721,7 @@ def _run(settings: Settings) -> int:
         sys.stdout.reconfigure(line_buffering=True)
     from japronto.server import serve  # noqa: PLC0415
 
-    with pid_file(settings.values.get("pid_file") if MASTER is None else None):
+    with pid_file(settings.values.get("pid_file") if MASTER is None else None), signals.calm_behind():
         return serve(app, server_config(settings, debug=app.debug), bounds)
 
 

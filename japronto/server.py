@@ -14,15 +14,16 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
+import functools
 import importlib.util
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from japronto import backend, logs, systemd, tls
+from japronto import backend, logs, signals, systemd, tls
 from japronto.access import AccessLog
 from japronto.admission import ACCEPTED_AT_ONCE, Admission, Gate, raise_file_limit, say_if_fewer
 from japronto.app import Application, default_request_logger
@@ -514,24 +515,33 @@ def serve(app: Application, config: ServerConfig, bounds: MasterConfig | None = 
 
 async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractEventLoop) -> int:
     ending = _Ending()
-    server = await _started(app, config, loop, None)
-    reload = server.reload_tls if isinstance(config.tls, TLSConfig) else None
-    with _signals(loop, ending.signal, reload=reload):
-        logs.say(f"Japronto is listening on {', '.join(server.addresses)} (backend {server.worker.backend}, "
-                 f"loop {_name_of(loop)}); Ctrl-C stops it.")
-        if server.watch is not None and server.watch.server is not None:
-            logs.say(f"Metrics and health are at {server.watch.server.address}.")
-        say_if_fewer(server.worker.admission.most, app.limits)
-        systemd.ready(f"Listening on {', '.join(server.addresses)}")
-        _prove_alive(loop)
-        try:
-            await ending.begun.wait()
-        finally:
-            systemd.stopping()
-            telling = loop.call_later(SILENT_SECONDS, _tell_what_is_left, server.worker)
-            hurried = await ending.end(server)
-            telling.cancel()
-        return int(hurried)
+    hangup = _Hangup(ending, config)
+    # Till it serves, signals to stop end the program as any other, and those for a server do no harm.
+    with _signals(loop, {signal.SIGHUP: hangup.signal, signal.SIGUSR1: logs.reopen, **_warnings()}):
+        server = await _started(app, config, loop, None)
+        with _signals(loop, {signal.SIGTERM: ending.signal, signal.SIGINT: ending.signal,
+                             signal.SIGQUIT: ending.force}):
+            hangup.started(server)
+            return await _until_stopped(server, ending)
+
+
+async def _until_stopped(server: Server, ending: _Ending) -> int:
+    worker, where = server.worker, ", ".join(server.addresses)
+    logs.say(f"Japronto is listening on {where} (backend {worker.backend}, loop {_name_of(worker.loop)}); "
+             "Ctrl-C stops it.")
+    if server.watch is not None and server.watch.server is not None:
+        logs.say(f"Metrics and health are at {server.watch.server.address}.")
+    say_if_fewer(worker.admission.most, worker.app.limits)
+    systemd.ready(f"Listening on {where}")
+    _prove_alive(worker.loop)
+    try:
+        await ending.begun.wait()
+    finally:
+        systemd.stopping()
+        telling = worker.loop.call_later(SILENT_SECONDS, _tell_what_is_left, worker)
+        hurried = await ending.end(server)
+        telling.cancel()
+    return int(hurried)
 
 
 async def _work(app: Application, config: ServerConfig, bounds: MasterConfig,
@@ -542,7 +552,7 @@ async def _work(app: Application, config: ServerConfig, bounds: MasterConfig,
         seconds = min(app.timeouts.drain_seconds, RELOAD_DRAIN_SECONDS)
         app.timeouts = dataclasses.replace(app.timeouts, drain_seconds=seconds)
     server = await _started(app, config, loop, master.listeners(config), master.place())
-    with _signals(loop, ending.signal, (signal.SIGTERM,)):
+    with _signals(loop, {signal.SIGTERM: ending.signal, signal.SIGUSR1: logs.reopen}, last=True):
         master.attend(server, f"backend {server.worker.backend}, loop {_name_of(loop)}", bounds, {
             "retire": ending.retire, "drain": lambda: ending.drain(server.worker), "stop": ending.force,
             "reopen": logs.reopen})
@@ -557,7 +567,6 @@ async def _work(app: Application, config: ServerConfig, bounds: MasterConfig,
 async def _started(app: Application, config: ServerConfig, loop: asyncio.AbstractEventLoop,
                    listeners: list[Listener] | None, place: Place | None = None) -> Server:
     raise_file_limit(app.limits.connections)
-    # Till it serves, signals end the program as any other.
     server = await start_server(app, config, listeners, place)
     if loop.get_exception_handler() is None:
         loop.set_exception_handler(server.worker.take_exception)
@@ -633,33 +642,71 @@ async def _interrupted(task: asyncio.Task[Any], event: asyncio.Event) -> bool:
     return True
 
 
-class _signals(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as what it does
-    """While this is entered, SIGTERM and SIGINT call a function, and SIGUSR1 opens logs anew, where signals
-    can be taken at all; a SIGUSR1 that the program takes itself is left to it.  SIGHUP is taken if there is
-    something to ``reload``."""
+class _Hangup:
+    """What SIGHUP does in a single process: it reads the certificate anew.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], None],
-                 numbers: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
-                 reload: Callable[[], object] | None = None) -> None:
+    Where the terminal of the server is gone, it says so, and the server ends.
+    """
+
+    def __init__(self, ending: _Ending, config: ServerConfig) -> None:
+        self._ending = ending
+        self._has_files = isinstance(config.tls, TLSConfig)
+        self._server: Server | None = None
+        self._came = False
+
+    def signal(self) -> None:
+        self._came = True
+        if signals.terminal_gone():
+            self._ending.begun.set()
+        elif not self._has_files:
+            log.warning("SIGHUP: there is nothing to load anew without --workers or a certificate")
+        elif self._server is not None:
+            self._server.reload_tls()
+
+    def started(self, server: Server) -> None:
+        """The server is there: what came before concerns it, too."""
+        self._server = server
+        if self._came and self._has_files:
+            server.reload_tls()
+
+
+def _warnings() -> dict[signal.Signals, Callable[[], object]]:
+    """What to do at signals that mean nothing to a single process, and would end it, or halt it."""
+    numbers = {signal.SIGUSR2: signals.NO_USR2}
+    if not sys.stderr or not sys.stderr.isatty():  # That halts a process in its background by such signals.
+        numbers |= {number: f"{number.name}: the number of workers can be changed with --workers alone"
+                    for number in (signal.SIGTTIN, signal.SIGTTOU)}
+    return {number: functools.partial(log.warning, text) for number, text in numbers.items()}
+
+
+class _signals(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as what it does
+    """While this is entered, signals call functions, where signals can be taken at all.
+
+    Those that do not stop the server are left to a program that takes them itself.  Afterwards these do
+    nothing, and the others what they did before; nothing either, where this is the ``last`` of a process.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop,
+                 functions: Mapping[signal.Signals, Callable[[], object]], *, last: bool = False) -> None:
         self._loop = loop
-        self._functions: dict[signal.Signals, Callable[[], object]] = dict.fromkeys(numbers, stop)
-        if reload is not None:
-            self._functions[signal.SIGHUP] = reload
-        if signal.getsignal(signal.SIGUSR1) in (signal.SIG_DFL, signal.SIG_IGN):
-            self._functions[signal.SIGUSR1] = logs.reopen
+        self._last = last
+        self._functions = {number: function for number, function in functions.items()
+                           if number in signals.STOP or signals.free(number)}
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> None:
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not the main thread
             for number, function in self._functions.items():
+                before = signal.getsignal(number)
                 self._loop.add_signal_handler(number, function)
+                self._before[number] = before
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            for number in self._functions:
+        with signals.blocked(self._before):  # The loop leaves them to the system, which ends the process.
+            for number, before in self._before.items():
                 self._loop.remove_signal_handler(number)
-            if signal.SIGUSR1 in self._functions:
-                # It would end the program, which has next to nothing left to write.
-                signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+                firm = number in signals.STOP and not self._last
+                signal.signal(number, before or signal.SIG_DFL if firm else signals.nothing)
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

@@ -28,11 +28,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from japronto import logs, systemd
+from japronto import logs, signals, systemd
 from japronto.config import WORKERS_MAX, MasterConfig, ServerConfig
 from japronto.crew import Crew, Member, State
 from japronto.errors import StartError, UsageError
 from japronto.listening import Listener, beside, close_listeners, open_listeners
+from japronto.signals import STOP
 from japronto.worker import LINE_BYTES, Given
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ SILENT_SECONDS: Final = 0.5
 TURN_SECONDS: Final = 1.0
 """The longest that the master waits; it is not by a signal alone that it finds that a worker has ended."""
 
-STOP: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-SIGNALS: Final = (*STOP, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGCHLD)
+SIGNALS: Final = (*STOP, *signals.HARMLESS, signal.SIGCHLD)
 RELOADED: Final = "the program was to be loaded anew"
 
 
@@ -148,7 +148,7 @@ class _Signals(contextlib.AbstractContextManager["_Signals"]):
         self._write.setblocking(False)
         try:
             self._wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
-            self._handlers = {number: signal.signal(number, _nothing) for number in SIGNALS}
+            self._handlers = {number: signal.signal(number, signals.nothing) for number in SIGNALS}
         except ValueError:
             raise UsageError("several workers, and reloading, can be had in the main thread alone; "
                              "call app.run() there") from None
@@ -169,10 +169,6 @@ class _Signals(contextlib.AbstractContextManager["_Signals"]):
         with contextlib.suppress(BlockingIOError):
             return self._read.recv(4096)
         return b""
-
-
-def _nothing(_number: int, _frame: object) -> None:
-    """That a signal has come is told by the socket."""
 
 
 @dataclass(slots=True, eq=False)
@@ -367,9 +363,10 @@ class _Supervisor:
         watched = {} if self._watched is None else self._watched.given(row)
         given = Given(slot, channel.fileno(), os.fstat(channel.fileno()).st_ino, sockets,
                       self._bounds.worker_start_timeout, **watched)
-        return subprocess.Popen(  # noqa: S603 - what this process is, too
-            self._command, env={**os.environ, **given.variable()}, cwd=self._directory,
-            pass_fds=given.descriptors())
+        with signals.blocked(signals.FOR_MASTER):  # A worker unblocks them; see ``worker.Master``.
+            return subprocess.Popen(  # noqa: S603 - what this process is, too
+                self._command, env={**os.environ, **given.variable()}, cwd=self._directory,
+                pass_fds=given.descriptors())
 
     def _of_slot(self, slot: int) -> list[Listener]:
         """The sockets of a slot: those that all workers share, or some of its own.
@@ -398,7 +395,8 @@ class _Supervisor:
         if could_not_start:
             self._close_unserved(member.slot)
         if member.state is State.LEAVING or self._stops:
-            if worker.process.returncode < 0 and not worker.killed and not worker.stopped:
+            told = self._stops > 0 and -worker.process.returncode in STOP  # by whoever signals all processes
+            if worker.process.returncode < 0 and not worker.killed and not worker.stopped and not told:
                 log.warning("Worker %d %s", member.pid, _how(worker))
         elif member.state is State.STARTING:
             self._could_not_start(worker, now)
@@ -526,7 +524,8 @@ class _Supervisor:
     # -- what the user says --------------------------------------------------------------------
 
     def _obey(self, number: int, now: float) -> None:
-        if number in STOP:
+        hangup = number == signal.SIGHUP and not self._stops and signals.terminal_gone()
+        if number in STOP or hangup:
             if not self._stops:
                 systemd.stopping()
             self._stops += 1 + (number == signal.SIGQUIT)
@@ -544,6 +543,8 @@ class _Supervisor:
             logs.reopen()
             for worker in self._workers.values():
                 worker.tell("reopen")
+        elif number == signal.SIGUSR2:
+            log.warning(signals.NO_USR2)
 
     def _reload(self) -> None:
         """Replace the workers, those as well that are just loading what may have changed since."""

@@ -24,6 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from japronto import signals
 from japronto.config import MasterConfig, ServerConfig
 
 if TYPE_CHECKING:
@@ -92,12 +93,11 @@ class Master:
         self._channel = socket.socket(fileno=given.channel)
         self._channel.setblocking(False)
         atexit.register(self._channel.close)
+        signals.calm_at_exit()
         self.end_in(given.seconds + 1)
-        # The terminal interrupts all its processes; it is the master who decides what comes of it.  A
-        # handler, other than SIG_IGN, is not inherited by what the program starts.
-        for number in (signal.SIGINT, signal.SIGHUP):
-            with suppress(ValueError):  # not the main thread
-                signal.signal(number, _nothing)
+        signals.calm(signals.FOR_MASTER)
+        # Those that have come since the master made this process waited for that.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.FOR_MASTER)
         with suppress(OSError, ValueError, AttributeError, RuntimeError):  # no standard error
             faulthandler.enable()
 
@@ -243,10 +243,6 @@ def _received(channel: socket.socket) -> bytes:
         return channel.recv(4096)
     except ConnectionError:
         return b""
-
-
-def _nothing(_number: int, _frame: object) -> None:
-    """A signal that is for the master."""
 
 
 _given = taken(os.environ)

@@ -30,6 +30,7 @@ LOOPS = {"asyncio", "multiprocessing", "select", "selectors", "signal", "socket"
 
 RING = {"japronto.protocol", "japronto.server", "japronto.supervisor", "japronto.reloader", "japronto.cli",
         "japronto.admission", "japronto.listening", "japronto.systemd", "japronto.worker",
+        "japronto.signals",
         # The same ring: how a coroutine handler is driven, the client without a socket, and a
         # program like a user's own, whose handlers may sleep.
         "japronto.tasks", "japronto.testing", "japronto.demo",

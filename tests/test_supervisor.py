@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from command import ROOT, WAIT_SECONDS
 
-from japronto import supervisor
+from japronto import signals, supervisor
 from japronto.board import Board
 from japronto.config import MasterConfig, ServerConfig
 from japronto.crew import BACKOFF_SECONDS_MAX, MORE, Crew, Member, State, backoff
@@ -274,7 +274,7 @@ def test_a_renewal_ends_where_no_process_can_be_made(master: supervisor._Supervi
 def test_a_signal_that_is_not_for_the_master(master: supervisor._Supervisor) -> None:
     """The program of app.run() may have a handler for any of them."""
     number = signal.SIGRTMIN + 1  # which has no name
-    before = signal.signal(number, supervisor._nothing)
+    before = signal.signal(number, signals.nothing)
     os.kill(os.getpid(), number)
     master._turn()
     signal.signal(number, before)
