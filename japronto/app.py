@@ -22,6 +22,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import os
 import re
 import sys
 import traceback
@@ -32,7 +33,14 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 
 from japronto import backend, encoders
-from japronto.config import WORKERS_MAX, MasterConfig, ServerConfig, check_of_id_field
+from japronto.config import (
+    PREFIX,
+    WORKERS_MAX,
+    MasterConfig,
+    ServerConfig,
+    check_of_id_field,
+    refuse_unknown,
+)
 from japronto.errors import (
     DisconnectError,
     HTTPError,
@@ -420,11 +428,7 @@ class Application(RouteDecorators):
         With several workers, and with ``reload``, this process serves nobody.  It starts the program
         anew for each worker, which serves when it comes to this call, and ends behind it.
         """
-        workers = worker_num or 1
-        if not 1 <= workers <= WORKERS_MAX:
-            raise UsageError(f"worker_num must be a number from 1 to {WORKERS_MAX}; it is {worker_num!r}")
-        if reload and workers > 1:
-            raise UsageError("reload=True is for one worker; leave worker_num out")
+        refuse_unknown(options)
         self.debug = self.debug or debug
         if self.debug and self.log_request is None:  # as in 2017
             self.log_request = self.default_request_logger
@@ -433,6 +437,7 @@ class Application(RouteDecorators):
         bounds |= {name: options.pop(name) for name in MasterConfig.__slots__ if name in options}
         options = {"host": host, "port": port, "activation": True, "debug": self.debug, **options}
         try:
+            workers = _workers(worker_num, reload)
             code = self._run(ServerConfig(**options), MasterConfig(workers=workers, reload=reload, **bounds))
         except (StartError, UsageError) as error:
             code = 2 if isinstance(error, UsageError) else 3
@@ -441,11 +446,13 @@ class Application(RouteDecorators):
             if MASTER is None:
                 print(f"japronto: {error}", file=sys.stderr)  # noqa: T201 - for the one who called
             else:
-                MASTER.failed(code, str(error))
+                MASTER.failed(code, error)
         if code or MASTER is not None:
             raise SystemExit(code)
 
     def _run(self, config: ServerConfig, bounds: MasterConfig) -> int:
+        if MASTER is None:
+            _warn_of_variables()
         if MASTER is None and bounds != MasterConfig():
             from japronto.supervisor import supervise  # noqa: PLC0415
 
@@ -621,6 +628,26 @@ def _bounds(given: Bounds | None, kind: type[Bounds]) -> Bounds:
         name = kind.__name__
         raise TypeError(f"{name.lower()} must be {name}(...) with the bounds by name, not {given!r}")
     return given
+
+
+def _workers(worker_num: object, reload: bool) -> int:
+    """How many, as ``run`` was told."""
+    workers = worker_num or 1
+    if type(workers) is not int or not 1 <= workers <= WORKERS_MAX:
+        raise UsageError(f"worker_num must be a number from 1 to {WORKERS_MAX}; it is {worker_num!r}")
+    if reload and workers > 1:
+        raise UsageError("reload=True is for one worker; leave worker_num out")
+    return workers
+
+
+def _warn_of_variables() -> None:
+    """Say so where variables of the command were set for a program, which does not read them."""
+    if any(name.startswith(PREFIX) for name in os.environ):
+        from japronto.cli import variables_of_the_command  # noqa: PLC0415 - no other program needs it
+
+        if names := variables_of_the_command(os.environ):
+            log.warning("app.run() does not read %s: give it keywords, or start the program by the command "
+                        "japronto", " and ".join(names))
 
 
 def _hooks(app: Application, kind: str) -> list[Callable[..., Any]]:

@@ -34,6 +34,7 @@ from japronto.config import (
     KEEPALIVE_MAX,
     LOG_FORMATS,
     LOG_LEVELS,
+    PREFIX,
     SIMD_LEVELS,
     SIMD_VARIABLE,
     TLS_PASSWORD_VARIABLE,
@@ -65,8 +66,6 @@ A size may end in k, m or g for KiB, MiB or GiB. Behind every option stands an e
 variable, JAPRONTO_IDLE_SECONDS behind --idle-seconds; the command line wins.
 Exit codes: 0 stopped when told to, 1 stopped by a second signal before it was done, 2 a wrong
 command, 3 the server could not start."""
-
-PREFIX = "JAPRONTO_"
 
 ELSEWHERE: Final = {word: hint for hint, words in {
     "use --workers": "--worker-num --processes -w",
@@ -106,11 +105,35 @@ ELSEWHERE: Final = {word: hint for hint, words in {
     "start the file with python": "--script",
     "use --forwarded-allow-ips": "--proxy-allow-from --trusted-proxy --trusted-proxies",
     "nothing is believed unless --proxy-headers says so": "--no-proxy-headers",
+    "use --check": "--check-config --test -t",
+    "each worker loads the program by itself; leave it out": "--preload --preload-app",
+    "let the proxy cut the prefix off, or mount the application there": "--root-path",
+    "options can stand in the environment, with the names that --help tells": "--config -c",
+    "let who starts it read the file, as EnvironmentFile= of systemd does": "--env-file",
+    "let middleware add fields to answers": "--header --server-header --no-server-header",
+    "there are none; leave it out": "--use-colors --no-use-colors",
+    "let systemd, or a container, keep it in the background": "--daemon --daemonize -D",
+    "let it be started so, as User= and Group= of systemd do": "--user --group --uid --gid -u -g",
+    "processes have the name of their command; leave it out": "--name --proc-name --process-name -n",
     "use --version": "-V -v version",
     "use --help": "help",
     "name the application alone, such as japronto hello:app": "run serve start",
 }.items() for word in words.split()}
 """What other servers, or the Japronto of 2017, have: a hint for those who come from there."""
+
+NEEDS: Final[tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any]], object], str], ...]] = (
+    (("forwarded_allow_ips",),
+     lambda values: values.get("proxy_protocol") or values.get("proxy_headers", "off") != "off",
+     "say what is believed of proxies, with --proxy-headers or --proxy-protocol"),
+    (("proxy_header_bytes",), lambda values: values.get("proxy_protocol"), "add --proxy-protocol"),
+    (("uds_mode",), lambda values: "uds" in values or any(
+        text.startswith("unix:") for text in (*values.get("bind", ()), values.get("metrics_address", ""))),
+     "add --uds or --bind unix:PATH"),
+    (("handshake_seconds",), lambda values: "tls_certificate" in values, "add --tls-certificate"),
+    (("max_requests_jitter",), lambda values: "max_requests" in values, "add --max-requests"),
+    (("reload_dir", "reload_include", "reload_exclude"), lambda values: values.get("reload"), "add --reload"),
+)
+"""Options that do nothing by themselves, whether there is what they need, and what to do."""
 
 WAYS: Final = (("uds",), ("fd",), ("bind",), ("host", "port"))
 """The ways to say where to listen."""
@@ -154,6 +177,7 @@ class Settings(NamedTuple):
     target: str | None
     version: bool
     values: dict[str, Any]
+    check: bool = False
 
     def of(self, kind: type[ServerConfig | MasterConfig | Limits | Timeouts]) -> dict[str, Any]:
         names = {field.name for field in dataclasses.fields(kind)}
@@ -454,6 +478,8 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("target", nargs="?", metavar="module:app",
                         help="the application: a module and a name in it; module.app does as well")
     parser.add_argument("--version", action="store_true", help="tell the versions, the backend and the loop")
+    parser.add_argument("--check", action="store_true", help="load the application, read the certificate and "
+                        "the configuration of logs, and say whether that was possible; serve nothing")
     groups = {"serving": parser,
               "listening": parser.add_argument_group("listening, where clients connect"),
               "proxies": parser.add_argument_group("proxies, who is believed on where clients are"),
@@ -492,10 +518,10 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Settings:
         said_by[option.name] = source
         values[option.name] = _read(option, text, source)
     _choose_socket(values, said_by)
-    _refuse_idle_list(values, said_by)
+    _refuse_idle(values, said_by)
     _choose_one_worker(values, said_by)
     _choose_logs(values, said_by)
-    return Settings(given.target, given.version, values)
+    return Settings(given.target, given.version, values, given.check)
 
 
 def _choose_one_worker(values: dict[str, Any], said_by: dict[str, str]) -> None:
@@ -526,7 +552,7 @@ def _refuse(target: str | None, rest: Sequence[str]) -> None:
     for word in rest:
         if word.startswith("-"):
             flag = word.partition("=")[0] if word.startswith("--") else word[:2]
-            flags = ["--help", "--version", *(option.flag for option in OPTIONS)]
+            flags = ["--help", "--version", "--check", *(option.flag for option in OPTIONS)]
             raise UsageError(f"there is no option {flag}{_elsewhere(flag) or near(flag, flags)}")
         if port := re.fullmatch(r":?(\d+)", word):
             raise UsageError(f"{word} is one too many; add --port {port[1]} for the port")
@@ -551,12 +577,15 @@ def _choose_socket(values: dict[str, Any], said_by: dict[str, str]) -> None:
         del values[name]
 
 
-def _refuse_idle_list(values: Mapping[str, Any], said_by: Mapping[str, str]) -> None:
-    """Who allows proxies on the command line wants something of theirs to be believed."""
-    if (said_by.get("forwarded_allow_ips", "").startswith("--") and not values.get("proxy_protocol")
-            and values.get("proxy_headers", "off") == "off"):
-        raise UsageError("--forwarded-allow-ips does nothing by itself; say what is believed of proxies, "
-                         "with --proxy-headers or --proxy-protocol")
+def _refuse_idle(values: Mapping[str, Any], said_by: Mapping[str, str]) -> None:
+    """Who gives an option on the command line wants it to do something.
+
+    In the environment it may be there for all programs of a machine.
+    """
+    for names, needed, remedy in NEEDS:
+        for flag in (said_by[name] for name in names if name in said_by):
+            if flag.startswith("--") and not needed(values):
+                raise UsageError(f"{flag} does nothing by itself; {remedy}")
 
 
 def _choose_logs(values: dict[str, Any], said_by: dict[str, str]) -> None:
@@ -581,6 +610,13 @@ def stray_variables(environ: Mapping[str, str]) -> list[str]:
             if hint:
                 sentences.append(f"{name} in the environment means nothing{hint}")
     return sentences
+
+
+def variables_of_the_command(environ: Mapping[str, str]) -> list[str]:
+    """Those variables behind options that a program does not read which serves by itself."""
+    both = (BACKEND_VARIABLE, SIMD_VARIABLE, ENCODER_VARIABLE)
+    known = {TLS_PASSWORD_VARIABLE, *(option.variable for option in OPTIONS)}.difference(both)
+    return sorted(name for name in known if environ.get(name))
 
 
 def version(loop: str) -> str:
@@ -624,7 +660,7 @@ def application(settings: Settings) -> Application:
             app = load(settings.target, app_dir=settings.values.get("app_dir", "."),
                        factory=settings.values.get("factory", False))
         except StartError as error:
-            if settings.values.get("debug"):
+            if settings.values.get("debug") or (MASTER is not None and MASTER.replaces):
                 raise
             raise StartError(f"{error}; --debug shows the traceback") from error.__cause__
     app.limits = dataclasses.replace(app.limits, **settings.of(Limits))
@@ -649,7 +685,7 @@ def master_config(settings: Settings) -> MasterConfig | None:
         return None
     if given.get("reload"):
         given.setdefault("reload_dir", [settings.values.get("app_dir", ".")])
-        given["worker_timeout"] = None  # A debugger may hold it for as long as it likes.
+        given.setdefault("worker_timeout", None)  # A debugger may hold it for as long as it likes.
     return MasterConfig(**given)
 
 
@@ -684,7 +720,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if MASTER is None:
             _say(str(error))
         else:
-            MASTER.failed(code, str(error))
+            MASTER.failed(code, error)
         return code
     except KeyboardInterrupt:  # A signal ahead of serving; a server that runs takes them itself.
         signals.calm(signals.STOP)
@@ -707,6 +743,8 @@ def _run(settings: Settings) -> int:
         logs.ErrorLog(level=values.get("log_level"), format=values.get("log_format"),
                       path=values.get("error_log"), config=values.get("log_config")).set_up()
     bounds = master_config(settings)
+    if settings.check and not settings.version:
+        return _check(settings)
     if settings.target and not settings.version and bounds is not None and MASTER is None:
         from japronto.supervisor import supervise  # noqa: PLC0415
 
@@ -723,6 +761,21 @@ def _run(settings: Settings) -> int:
 
     with pid_file(settings.values.get("pid_file") if MASTER is None else None), signals.calm_behind():
         return serve(app, server_config(settings, debug=app.debug), bounds)
+
+
+def _check(settings: Settings) -> int:
+    """Do all that comes ahead of serving, and does not change anything."""
+    _choose_parts(settings)
+    app = application(settings)
+    from japronto import tls  # noqa: PLC0415 - see the module
+    from japronto.server import loop_name  # noqa: PLC0415
+
+    config = server_config(settings, debug=app.debug)
+    loop_name(config.loop)
+    if config.tls is not None:
+        tls.context(config.tls)
+    print(f"{settings.target} can be served")  # noqa: T201 - what was asked for
+    return 0
 
 
 def _open_standard_streams() -> None:

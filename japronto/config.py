@@ -9,15 +9,19 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from japronto.errors import UsageError
+from japronto.errors import UsageError, near
+from japronto.limits import Limits, Timeouts
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+PREFIX: Final = "JAPRONTO_"
+"""How the names of the environment variables begin that stand behind options."""
 BACKENDS: Final = ("auto", "accel", "pure", "httptools")
 BACKEND_VARIABLE: Final = "JAPRONTO_BACKEND"
 SIMD_VARIABLE: Final = "JAPRONTO_SIMD"
@@ -140,9 +144,11 @@ def metrics_bind(text: str) -> str:
     Raises ValueError, which says what the text must be.
     """
     bind = f"127.0.0.1:{text}" if re.fullmatch(r"\d{1,5}", text, re.ASCII) else text
-    if isinstance(parse_address(bind), Descriptor):
-        raise ValueError("must be a port, host:port or unix:path")
-    return bind
+    with suppress(ValueError):
+        if not isinstance(parse_address(bind), Descriptor):
+            return bind
+    raise ValueError("must be a port, host:port, [IPv6 address]:port, :port for every address of this "
+                     "machine, or unix:path")
 
 
 def plain_path(text: str) -> str:
@@ -245,6 +251,11 @@ class ServerConfig:
                 check_of_proxies(name, getattr(self, name))
             except ValueError as error:
                 raise UsageError(f"{name} {error}; it is {getattr(self, name)!r}") from None
+        if ((self.proxy_protocol or self.proxy_headers != "off")
+                and all(isinstance(address, UnixAddress) for address in addresses)
+                and not _believes_unix(self.forwarded_allow_ips)):
+            raise UsageError("proxies are to be believed, and none is that connects to a Unix socket; "
+                             "add unix to forwarded_allow_ips: --forwarded-allow-ips unix")
 
     @property
     def scheme(self) -> str:
@@ -271,6 +282,11 @@ class ServerConfig:
                     (metrics_bind if name == "metrics_address" else plain_path)(value)
                 except ValueError as error:
                     raise UsageError(f"{name} {error}; it is {value!r}") from None
+        if self.metrics_address is not None and not self.activation:
+            where = parse_address(metrics_bind(self.metrics_address))
+            if any(_same_place(where, address) for address in self.addresses()):
+                raise UsageError("metrics_address is where the application listens; "
+                                 "choose another port (--metrics-address)")
         if self.metrics_path is not None and self.metrics_path == self.health_path:
             raise UsageError("metrics_path and health_path are the same; choose two paths")
         if (self.metrics_address or self.metrics_path) and importlib.util.find_spec(
@@ -306,6 +322,21 @@ def check_of_id_field(name: str) -> None:
 
     if name.lower() in SECRET_FIELDS | FIELDS_WITH_MEANING:
         raise ValueError("must be a field without a meaning of its own, such as X-Request-ID")
+
+
+def _same_place(one: Address, other: Address) -> bool:
+    """Whether both cannot be listened on."""
+    if not isinstance(one, TCPAddress) or not isinstance(other, TCPAddress):
+        return one == other
+    hosts = {one.host, other.host}
+    every = "" in hosts or ("0.0.0.0" in hosts and not any(":" in host for host in hosts))  # noqa: S104
+    return one.port == other.port != 0 and (len(hosts) == 1 or every)
+
+
+def _believes_unix(allowed: str) -> bool:
+    from japronto.pure.forwarded import AllowList  # noqa: PLC0415 - see the module
+
+    return AllowList(allowed).takes("")
 
 
 def check_of_proxies(name: str, text: object) -> None:
@@ -367,3 +398,19 @@ class MasterConfig:
         if self.max_requests_jitter is not None:
             return self.max_requests_jitter
         return (self.max_requests or 0) // 10
+
+
+def refuse_unknown(names: Iterable[str]) -> None:
+    """Raise TypeError, which says where it belongs, for a keyword of which nothing here knows."""
+    known, limits, timeouts = ({field.name for kind in kinds for field in fields(kind)} for kinds in (
+        (ServerConfig, MasterConfig), (Limits,), (Timeouts,)))
+    for name in names:
+        if name not in known:
+            hint = near(name, known)
+            if name in limits:
+                hint = f"; it is one of Application(limits=Limits({name}=...))"
+            elif name in timeouts:
+                hint = f"; it is one of Application(timeouts=Timeouts({name}=...))"
+            elif name.startswith("tls_"):
+                hint = "; give tls=TLSConfig(...)"
+            raise TypeError(f"app.run() got an unexpected keyword argument {name!r}{hint}")

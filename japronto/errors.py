@@ -106,6 +106,10 @@ class StartError(JaprontoError):
     """The server could not start, for instance since the port is taken; exit code 3."""
 
 
+class ProgramError(StartError):
+    """The program's own code failed while it was loaded; the cause is its exception."""
+
+
 def either(words: Sequence[str]) -> str:
     """What there is to choose from, in a sentence: ``a, b or c``."""
     return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

@@ -19,6 +19,7 @@ import socket
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,7 +81,25 @@ def open_listeners(config: ServerConfig, *, scheme: str = "http", listen: bool =
     except BaseException:
         close_listeners(listeners)
         raise
+    if config.debug and (places := [listener.address for listener in listeners if _is_for_others(listener)]):
+        log.warning("Tracebacks are shown to whoever can reach %s, since debug is on; leave it out, "
+                    "or listen on 127.0.0.1", ", ".join(places))
     return listeners
+
+
+def open_telling(config: ServerConfig) -> list[Listener]:
+    """Listen at the metrics address; ``config`` is what ``metrics_config`` gives."""
+    try:
+        return open_listeners(config)
+    except StartError as error:
+        raise StartError(f"{error} for --metrics-address") from error
+
+
+def _is_for_others(listener: Listener) -> bool:
+    """Whether other machines may reach it."""
+    if listener.sock.family == socket.AF_UNIX:
+        return False
+    return not ip_address(listener.sock.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def beside(listeners: Iterable[Listener], config: ServerConfig) -> list[Listener]:

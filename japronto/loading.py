@@ -1,8 +1,8 @@
 """Finds the application that a command line names: ``module:app``, or ``module.app`` as in 2017.
 
 Whatever is wrong becomes one sentence.  It is a :class:`UsageError` when the name is wrong, and a
-:class:`StartError` when the program's own code failed; that one says where, and has the exception
-as its cause, with the traceback cut down to the program's own calls.
+:class:`ProgramError` when the program's own code failed; that one says where, and has the exception as its
+cause, with the traceback cut down to the program's own calls.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
 import sysconfig
@@ -21,7 +22,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Final
 
 from japronto.app import Application
-from japronto.errors import StartError, UsageError, near
+from japronto.errors import ProgramError, UsageError, near
 from japronto.routing import Router
 
 PACKAGE: Final = str(Path(__file__).parent)
@@ -35,8 +36,11 @@ def load(target: str, *, app_dir: str = ".", factory: bool = False) -> Applicati
     """Import the module and return the application, or what the factory of that name makes."""
     module_name, attribute = _split(target)
     place = Path(app_dir).absolute()
-    if not place.is_dir():
+    if not os.access(place, os.F_OK) or not place.is_dir():
         raise UsageError(f"there is no directory {app_dir} to look for applications in")
+    if not os.access(place, os.R_OK | os.X_OK):
+        raise UsageError(f"the directory {app_dir} cannot be read; give this user the right to, "
+                         "or name another one (--app-dir)")
     if sys.path[:1] != [str(place)]:
         sys.path.insert(0, str(place))
     with _run_refused(target):
@@ -207,7 +211,7 @@ def _own_calls(calls: TracebackType | None) -> TracebackType | None:
     return calls
 
 
-def failure(error: BaseException, what: str) -> StartError:
+def failure(error: BaseException, what: str) -> ProgramError:
     """What to tell of an exception in the program's code: its last line, and where to look first.
 
     That is the innermost call in a file of the program, and not in a library that it uses.
@@ -221,4 +225,4 @@ def failure(error: BaseException, what: str) -> StartError:
         own, said = [(error.filename, error.lineno)], error.msg
     said = ": ".join([type(error).__name__, *said.splitlines()[:1]])
     at = "".join(f" in {name}, line {line}" for name, line in (own or where)[-1:])
-    return StartError(f"{what}: {said}{at}")
+    return ProgramError(f"{what}: {said}{at}")

@@ -30,7 +30,7 @@ from japronto.app import Application, default_request_logger
 from japronto.config import MasterConfig, ServerConfig, TLSConfig
 from japronto.errors import StartError, UsageError
 from japronto.interfaces import Lane
-from japronto.listening import Listener, close_listeners, open_listeners
+from japronto.listening import Listener, close_listeners, open_listeners, open_telling
 from japronto.loading import failure
 from japronto.logs import log
 from japronto.preamble import Preambles
@@ -422,7 +422,8 @@ async def _watch(worker: Worker, config: ServerConfig, place: Place | None) -> W
     telling = config.metrics_config()
     if telling is not None:
         try:
-            watch.server = await start_server(watch.application(), telling, place.listeners)
+            listeners = open_telling(telling) if place.listeners is None else place.listeners
+            watch.server = await start_server(watch.application(), telling, listeners)
         except BaseException:
             await watch.close()
             raise

@@ -32,7 +32,7 @@ from japronto import logs, signals, systemd
 from japronto.config import WORKERS_MAX, MasterConfig, ServerConfig
 from japronto.crew import Crew, Member, State
 from japronto.errors import StartError, UsageError
-from japronto.listening import Listener, beside, close_listeners, open_listeners
+from japronto.listening import Listener, beside, close_listeners, open_listeners, open_telling
 from japronto.signals import STOP
 from japronto.worker import LINE_BYTES, Given
 
@@ -117,7 +117,7 @@ def _watched(config: ServerConfig) -> Iterator[_Watched | None]:
     from japronto.board import Board  # noqa: PLC0415 - for those alone who ask for it
 
     telling = config.metrics_config()
-    listeners = [] if telling is None else open_listeners(telling)
+    listeners = [] if telling is None else open_telling(telling)
     board = Board.create(2 * WORKERS_MAX + 1)
     try:
         board.row(0)
@@ -362,7 +362,7 @@ class _Supervisor:
         sockets = [listener.sock.fileno() for listener in self._of_slot(slot)]
         watched = {} if self._watched is None else self._watched.given(row)
         given = Given(slot, channel.fileno(), os.fstat(channel.fileno()).st_ino, sockets,
-                      self._bounds.worker_start_timeout, **watched)
+                      self._bounds.worker_start_timeout, replaces=self._ever, **watched)
         with signals.blocked(signals.FOR_MASTER):  # A worker unblocks them; see ``worker.Master``.
             return subprocess.Popen(  # noqa: S603 - what this process is, too
                 self._command, env={**os.environ, **given.variable()}, cwd=self._directory,
@@ -431,7 +431,8 @@ class _Supervisor:
             return False
         self._reloading = False
         self._crew.give_renewal_up(RELOADED)
-        log.error("The program cannot be loaded anew: %s; the workers that run go on", why)
+        what = "The program" if self._config.tls is None else "The program, or its certificate,"
+        log.error("%s cannot be loaded anew: %s; the workers that run go on", what, why)
         if self._announced:
             systemd.ready()
         return True

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from japronto import signals
 from japronto.config import MasterConfig, ServerConfig
+from japronto.errors import ProgramError
 
 if TYPE_CHECKING:
     from japronto.board import Place
@@ -46,6 +47,7 @@ class Given(NamedTuple):
 
     ``seconds`` is how long it may take to get ready.  Where metrics or health are told, there are also the
     descriptor of the board, the number of a row in it, and those of the sockets of the metrics address.
+    It ``replaces`` others where some have got ready before it.
     """
 
     slot: int
@@ -56,6 +58,7 @@ class Given(NamedTuple):
     board: int | None = None
     row: int = 0
     metrics: Sequence[int] = ()
+    replaces: bool = False
 
     def descriptors(self) -> tuple[int, ...]:
         """All those that the worker inherits."""
@@ -86,6 +89,7 @@ class Master:
 
     def __init__(self, given: Given) -> None:
         self.slot = given.slot
+        self.replaces = given.replaces
         self._given = given
         # What the program starts, and be it as it is loaded, gets none of this.
         for descriptor in given.descriptors():
@@ -141,9 +145,14 @@ class Master:
             return True
         return False
 
-    def failed(self, code: int, sentence: str) -> None:
-        """The worker cannot start; ``code`` is that of the exit."""
-        self.tell("failed", code=code, sentence=sentence[:LINE_BYTES // 8])
+    def failed(self, code: int, error: Exception) -> None:
+        """The worker cannot start; ``code`` is that of the exit.
+
+        The log shows more where nobody could ask the master to, since it runs.
+        """
+        if self.replaces and isinstance(error, ProgramError):
+            log.error("The program cannot be loaded", exc_info=error.__cause__)
+        self.tell("failed", code=code, sentence=str(error)[:LINE_BYTES // 8])
 
     def attend(self, server: Server, name: str, bounds: MasterConfig,
                orders: Mapping[str, Callable[[], object]]) -> None:

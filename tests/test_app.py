@@ -1436,13 +1436,36 @@ def test_one_worker(app: Application, server: Server, worker_num: int | None) ->
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"worker_num": 1025}, "from 1 to 1024"), ({"worker_num": -1}, "from 1 to 1024"),
+    ({"worker_num": 1025}, "from 1 to 1024; it is 1025"), ({"worker_num": -1}, "from 1 to 1024; it is -1"),
+    ({"worker_num": "two"}, "from 1 to 1024; it is 'two'"), ({"worker_num": 2.0}, "1024; it is 2.0"),
     ({"reload": True, "worker_num": 2}, "leave worker_num out")])
-def test_workers_that_cannot_be(app: Application, server: Server, options: dict[str, Any],
-                                message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+def test_workers_that_cannot_be(app: Application, server: Server, capsys: pytest.CaptureFixture[str],
+                                options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
         app.run(**options)
+    assert capsys.readouterr().err.endswith(f"{message}\n")
     assert server.served == []
+
+
+@pytest.mark.parametrize(("name", "hint"), [
+    ("max_request", "; did you mean max_requests?"), ("nonsense", ""),
+    ("connections", "; it is one of Application(limits=Limits(connections=...))"),
+    ("drain_seconds", "; it is one of Application(timeouts=Timeouts(drain_seconds=...))"),
+    ("tls_certificate", "; give tls=TLSConfig(...)")])
+def test_what_run_does_not_take(app: Application, server: Server, name: str, hint: str) -> None:
+    with pytest.raises(TypeError) as raised:
+        app.run(**{name: 1})
+    assert str(raised.value) == f"app.run() got an unexpected keyword argument {name!r}{hint}"
+    assert server.served == []
+
+
+def test_variables_that_run_does_not_read(app: Application, server: Server, monkeypatch: pytest.MonkeyPatch,
+                                          caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("PORT", "TLS_CERTIFICATE", "BACKEND", "OF_SOMEBODY_ELSE"):
+        monkeypatch.setenv(f"JAPRONTO_{name}", "auto")
+    app.run()
+    (message,) = caplog.messages
+    assert message.startswith("app.run() does not read JAPRONTO_PORT and JAPRONTO_TLS_CERTIFICATE: give it ")
 
 
 @pytest.mark.parametrize(("outcome", "code", "said"), [

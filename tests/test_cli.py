@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import http.client
+import os
 import platform
 import re
 import signal
@@ -18,6 +19,7 @@ import japronto as package
 from japronto import cli
 from japronto.errors import UsageError
 from japronto.limits import Limits, Timeouts
+from japronto.loading import load
 
 HELLO = """
 from japronto import Application, Limits
@@ -69,9 +71,10 @@ def test_nothing_given_is_nothing_set() -> None:
     (["--port", "65535"], {"port": 65535}),
     (["--uds", "/tmp/a socket"], {"uds": "/tmp/a socket"}),
     (["--backlog", "1"], {"backlog": 1}),
-    (["--uds-mode", "600"], {"uds_mode": 0o600}),
-    (["--uds-mode", "0777"], {"uds_mode": 0o777}),
-    (["--uds-mode", "0o666"], {"uds_mode": 0o666}),
+    (["--uds", "s", "--uds-mode", "600"], {"uds": "s", "uds_mode": 0o600}),
+    (["--bind", "unix:s", "--uds-mode", "0777"], {"bind": ["unix:s"], "uds_mode": 0o777}),
+    (["--metrics-address", "unix:s", "--uds-mode", "0o666"],
+     {"metrics_address": "unix:s", "uds_mode": 0o666}),
     (["--fd", "0"], {"fd": 0}),
     (["--reuse-port", "--tcp-keepalive", "0"], {"reuse_port": True, "tcp_keepalive": 0}),
     (["--loop", "asyncio"], {"loop": "asyncio"}),
@@ -112,7 +115,9 @@ def test_what_is_no_size(text: str) -> None:
 def test_every_bound_is_an_option_and_a_variable(bound: dataclasses.Field[float]) -> None:
     name = bound.name
     flag, variable = "--" + name.replace("_", "-"), "JAPRONTO_" + name.upper()
-    assert values(flag, "9") == values(**{variable: "9"}) == {name: 9}
+    needed = {"handshake_seconds": ["--tls-certificate", "file"], "proxy_header_bytes": ["--proxy-protocol"]}
+    assert values(flag, "9", *needed.get(name, []))[name] == 9
+    assert values(**{variable: "9"}) == {name: 9}
     help_text = " ".join(cli.argument_parser().format_help().split())
     assert flag in help_text
     assert bound.metadata["reason"] in help_text
@@ -186,7 +191,7 @@ def test_several_addresses() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "activation"), [
-    ([], True), (["--backlog", "5"], True), (["--uds-mode", "600"], True),
+    ([], True), (["--backlog", "5"], True), (["--tcp-keepalive", "6"], True),
     (["--host", "h"], False), (["--port", "1"], False), (["--uds", "s"], False), (["--fd", "3"], False),
     (["--bind", ":1"], False),
 ])
@@ -244,6 +249,11 @@ def test_sockets_of_systemd_are_for_those_who_ask_for_no_address(arguments: list
     (["-p", "80"], "there is no option -p; use --port"),
     (["--timeout-keep-alive", "5"], "there is no option --timeout-keep-alive; use --idle-seconds"),
     (["-V"], "there is no option -V; use --version"),
+    (["-t", "a:b"], "there is no option -t; use --check"),
+    (["--preload"], "there is no option --preload; each worker loads the program by itself; leave it out"),
+    (["--env-file=x"],
+     "there is no option --env-file; let who starts it read the file, as EnvironmentFile= of systemd does"),
+    (["-D"], "there is no option -D; let systemd, or a container, keep it in the background"),
     (["help"], "there is no command help; use --help"),
     (["run", "a:b"], "there is no command run; name the application alone, such as japronto hello:app"),
 ])
@@ -549,6 +559,13 @@ def test_what_cannot_be_served(programs: Path, arguments: str, code: int, senten
     assert refused(japronto(programs, *arguments.split()), code) == sentence.replace("PLACE", str(programs))
 
 
+def test_a_directory_that_cannot_be_read(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may be permitted everything."""
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode == os.F_OK)
+    with pytest.raises(UsageError, match=f"^the directory {directory} cannot be read; give "):
+        load("hello:app", app_dir=str(directory))
+
+
 def test_a_module_whose_name_is_taken(directory: Path) -> None:
     """What the command ``japronto`` has imported already, from where Python looks first."""
     (directory / "signal.py").write_text(HELLO)
@@ -607,6 +624,19 @@ def test_bounds_of_the_program_stay_unless_they_are_given(directory: Path) -> No
         assert ask(server.port, "POST", b"x" * 11)[0] == 413
     with serving(directory, "hello:app", JAPRONTO_CONTENT_BYTES="30", JAPRONTO_PORT="0") as server:
         assert ask(server.port, "POST", b"x" * 30)[0] == 200
+
+
+@pytest.mark.parametrize(("arguments", "code", "said"), [
+    (["hello:app"], 0, "hello:app can be served\n"),
+    (["--workers", "2", "hello:app"], 0, "hello:app can be served\n"),
+    (["hello:missing"], 2, "japronto: there is no missing in the module hello "),
+    (["--tls-certificate", "hello.py", "hello:app"], 3, "japronto: the certificate hello.py is not in PEM"),
+    (["--log-config", "missing.json", "hello:app"], 2, "japronto: "),
+    ([], 2, "japronto: name the application to serve")])
+def test_checking(directory: Path, arguments: list[str], code: int, said: str) -> None:
+    done = japronto(directory, "--check", "--port", "1", *arguments)
+    assert (done.code, (done.out + done.error)[:len(said)]) == (code, said), done
+    assert (done.out + done.error).count("\n") == 1
 
 
 def test_a_factory_in_another_directory(directory: Path) -> None:
@@ -776,9 +806,32 @@ def test_what_is_believed_of_proxies_is_said_in_full() -> None:
     assert mistake("--proxy-headers").startswith("--proxy-headers needs a value")
     assert mistake("--proxy-headers", "forwarded,x-forwarded").startswith("--proxy-headers must not mix")
     assert mistake(JAPRONTO_FORWARDED_ALLOW_IPS="10.0.0.1/8") == (
-        "the environment variable JAPRONTO_FORWARDED_ALLOW_IPS must name addresses such as 10.0.0.1, "
-        "networks such as 10.0.0.0/8, unix or *, with commas between them, and '10.0.0.1/8' is none of "
-        "these; it is '10.0.0.1/8'")
+        "the environment variable JAPRONTO_FORWARDED_ALLOW_IPS must name networks by their first address; "
+        "write 10.0.0.0/8 for 10.0.0.1/8; it is '10.0.0.1/8'")
+
+
+@pytest.mark.parametrize(("options", "sentence"), [
+    (["--uds-mode", "600"], "--uds-mode does nothing by itself; add --uds or --bind unix:PATH"),
+    (["--uds-mode", "600", "--bind", ":80"], "--uds-mode does nothing by itself; "),
+    (["--handshake-seconds", "5"], "--handshake-seconds does nothing by itself; add --tls-certificate"),
+    (["--proxy-header-bytes", "500"], "--proxy-header-bytes does nothing by itself; add --proxy-protocol"),
+    (["--max-requests-jitter", "5"], "--max-requests-jitter does nothing by itself; add --max-requests"),
+    (["--reload-dir", "x"], "--reload-dir does nothing by itself; add --reload"),
+    (["--reload-include", "*.html", "--no-reload"], "--reload-include does nothing by itself; add --reload"),
+    (["--reload-exclude", "x"], "--reload-exclude does nothing by itself; add --reload")])
+def test_options_that_would_do_nothing(options: list[str], sentence: str) -> None:
+    assert mistake(*options).startswith(sentence)
+
+
+def test_options_of_all_programs_may_do_nothing() -> None:
+    assert values(JAPRONTO_UDS_MODE="600", JAPRONTO_HANDSHAKE_SECONDS="5", JAPRONTO_RELOAD_DIR="x")
+
+
+def test_reloading_has_no_worker_timeout_but_one_that_is_given() -> None:
+    for more, seconds in ([], None), (["--worker-timeout", "7"], 7):
+        bounds = cli.master_config(cli.parse(["--reload", *more], {}))
+        assert bounds is not None
+        assert bounds.worker_timeout == seconds
 
 
 def test_a_list_of_proxies_is_for_something() -> None:

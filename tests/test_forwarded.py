@@ -50,7 +50,7 @@ def test_who_is_allowed(allowed: str, peername: object, taken: bool) -> None:
         "1.2.3.4" if taken else peername[0] if isinstance(peername, tuple) else None)
 
 
-@pytest.mark.parametrize("text", ["", ",", "localhost", "10.0.0.1/8", "10.0.0", "unix:", "**", "10.0.0.1;::1",
+@pytest.mark.parametrize("text", ["", ",", "10.0.0.1/33", "10.0.0", "unix:", "**", "10.0.0.1;::1",
                                   "10.0.0.1 10.0.0.2", "[::1]"])
 def test_what_is_no_list(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must name addresses such as .* and '.*' is none of these$"):
@@ -81,7 +81,21 @@ def test_fields(text: str, fields: set[str]) -> None:
     assert fields_of(text) == fields
 
 
-@pytest.mark.parametrize("text", ["", "on", "true", "x-real-ip", "off,x-forwarded", "x-forwarded-for,,"])
+@pytest.mark.parametrize(("text", "remedy"), [
+    ("10.0.0.1/8", "must name networks by their first address; write 10.0.0.0/8 for 10.0.0.1/8"),
+    ("::1, fd00::1/8", "must name networks by their first address; write fd00::/8 for fd00::1/8"),
+    ("LocalHost", "must name addresses; write 127.0.0.1,::1 for localhost")])
+def test_what_is_nearly_a_list(text: str, remedy: str) -> None:
+    with pytest.raises(ValueError, match="^" + re.escape(remedy) + "$"):
+        AllowList(text)
+
+
+def test_a_field_that_does_not_say_enough() -> None:
+    with pytest.raises(ValueError, match=r"^cannot have x-real-ip.* let the proxy set X-Forwarded-For"):
+        fields_of("X-Real-IP, x-forwarded-proto")
+
+
+@pytest.mark.parametrize("text", ["", "on", "true", "off,x-forwarded", "x-forwarded-for,,"])
 def test_what_names_no_fields(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be x-forwarded, forwarded, off, or names of fields such as"):
         fields_of(text)

@@ -127,6 +127,15 @@ def test_all_of_ipv6_is_not_ipv4(opened: Open) -> None:
     assert beside.port == listener.port
 
 
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.2", False)])
+def test_tracebacks_for_strangers(opened: Open, caplog: pytest.LogCaptureFixture, host: str,
+                                  warned: bool) -> None:
+    listener, = opened(host=host, port=0, debug=True)
+    warning = (f"Tracebacks are shown to whoever can reach {listener.address}, since debug is on; "
+               "leave it out, or listen on 127.0.0.1")
+    assert caplog.messages == [warning] * warned
+
+
 def test_options_of_connections(opened: Open) -> None:
     def keepalive(listener: Listener) -> list[int]:
         with socket.create_connection(("127.0.0.1", listener.port or 0)), listener.sock.accept()[0] as sock:
@@ -307,6 +316,17 @@ def test_what_is_no_address(text: str) -> None:
         parse_address(text)
 
 
+@pytest.mark.parametrize("options", [
+    {"uds": "s", "proxy_headers": "forwarded", "forwarded_allow_ips": "127.0.0.1,unix"},
+    {"bind": ["unix:s", ":80"], "proxy_protocol": True},
+    {"port": 0, "metrics_address": "0"}, {"port": 9090, "metrics_address": "9091"},
+    {"port": 9090, "metrics_address": "[::]:9090"},
+    {"host": "0.0.0.0", "port": 9090, "metrics_address": "[::1]:9090"},
+    {"port": 9090, "metrics_address": "9090", "activation": True}])
+def test_what_can_be_asked_for(options: dict[str, Any]) -> None:
+    ServerConfig(**options)
+
+
 @pytest.mark.parametrize(("options", "sentence"), [
     ({"bind": ["nonsense"]}, "an address in bind must be host:port"),
     ({"bind": "127.0.0.1:80"}, "bind takes a list of addresses; write ['127.0.0.1:80']"),
@@ -318,6 +338,14 @@ def test_what_is_no_address(text: str) -> None:
     ({"tcp_keepalive": 1.5}, "tcp_keepalive must be a whole number from 0 to 32767; it is 1.5"),
     ({"uds": "a\0b"}, "the path of a Unix socket must not contain NUL; choose another"),
     ({"uds": "s", "reuse_port": True}, "--reuse-port is for TCP ports, and none is asked for; leave it out"),
+    ({"uds": "s", "proxy_headers": "forwarded"},
+     "proxies are to be believed, and none is that connects to a Unix socket; add unix to "),
+    ({"bind": ["unix:s"], "proxy_protocol": True}, "proxies are to be believed, and none is "),
+    ({"port": 9090, "metrics_address": "9090"}, "metrics_address is where the application listens; choose "),
+    ({"host": "", "port": 9090, "metrics_address": "[::1]:9090"}, "metrics_address is where the "),
+    ({"host": "0.0.0.0", "port": 9090, "metrics_address": "9090"}, "metrics_address is where the "),
+    ({"uds": "s", "metrics_address": "unix:s"}, "metrics_address is where the application listens"),
+    ({"metrics_address": "nonsense"}, "metrics_address must be a port, host:port, [IPv6 address]:port, "),
 ])
 def test_what_cannot_be_asked_for(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError) as raised:

@@ -95,11 +95,15 @@ class AllowList:
 
 
 def _network(word: str) -> Network:
+    if word.lower() == "localhost":
+        raise ValueError("must name addresses; write 127.0.0.1,::1 for localhost")
     try:
-        network = ip_network(word)
+        network = ip_network(word, strict=False)
     except ValueError:
         raise ValueError(f"must name addresses such as 10.0.0.1, networks such as 10.0.0.0/8, unix or *, "
                          f"with commas between them, and {word!r} is none of these") from None
+    if "/" in word and ip_address(word.partition("/")[0]) != network.network_address:
+        raise ValueError(f"must name networks by their first address; write {network} for {word}")
     if isinstance(network, IPv6Network) and network.subnet_of(_V4_MAPPED):
         return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
     return network
@@ -119,6 +123,9 @@ def fields_of(text: str) -> frozenset[str]:
     """
     words = [word.strip().lower() for word in text.split(",")]
     names = frozenset(name for word in words for name in KINDS.get(word, (word,)))
+    if "x-real-ip" in names:
+        raise ValueError("cannot have x-real-ip, which does not tell by which proxies a request has come; "
+                         f"let the proxy set X-Forwarded-For, and name x-forwarded or {FOR}")
     if not names <= {FORWARDED, FOR, PROTO, HOST, PORT} or ("off" in words and len(words) > 1):
         raise ValueError("must be x-forwarded, forwarded, off, or names of fields such as "
                          f"{FOR},{PROTO},{HOST}")

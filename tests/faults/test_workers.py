@@ -163,7 +163,9 @@ def test_a_program_that_cannot_be_loaded_replaces_nobody(start: Start) -> None:
     master.signal(signal.SIGHUP)
     master.until_said("The program cannot be loaded anew: hello cannot be imported: SyntaxError")
     assert master.workers() == before
-    assert master.said().count("SyntaxError") == 1
+    assert master.said().count("SyntaxError") == 2
+    assert "The program cannot be loaded\n  File " in master.said()
+    assert "--debug" not in master.said()
     assert int(ask(master)) in before
     (master.directory / "hello.py").write_text(PROGRAM)
     master.signal(signal.SIGHUP)

@@ -263,13 +263,18 @@ def test_paths_of_the_server_go_before_routes(start: Start) -> None:
 
 # -- Mistakes --------------------------------------------------------------------------------
 
+TAKEN = ("japronto: cannot listen on 192.0.2.1 port 80: Cannot assign requested address; "
+         "choose another port or host for --metrics-address\n")
+
+
 @pytest.mark.parametrize(("options", "code", "said"), [
-    (("--metrics-address", "nonsense"), 2, "japronto: --metrics-address must be host:port"),
-    (("--metrics-address", "fd://3"), 2, "japronto: --metrics-address must be a port, host:port or unix:"),
+    (("--metrics-address", "nonsense"), 2, "japronto: --metrics-address must be a port, host:port, "),
+    (("--metrics-address", "fd://3"), 2, "japronto: --metrics-address must be a port, host:port, "),
     (("--health-path", "healthz"), 2, "japronto: --health-path must be a path such as /healthz"),
     (("--health-path", "/a", "--metrics-path", "/a"), 2, "japronto: metrics_path and health_path are"),
     (("--drain-delay-seconds", "-1"), 2, "japronto: --drain-delay-seconds"),
-    (("--metrics-address", "192.0.2.1:80"), 3, "japronto: cannot listen on 192.0.2.1 port 80")])
+    (("--metrics-address", "192.0.2.1:80"), 3, TAKEN),
+    (("--metrics-address", "192.0.2.1:80", "--workers", "1"), 3, TAKEN)])
 def test_mistakes(options: tuple[str, ...], code: int, said: str) -> None:
     done = subprocess.run([sys.executable, "-m", "japronto", "--port", "0", *options, "demo"], cwd=ROOT,
                           capture_output=True, text=True, check=False, timeout=60)
