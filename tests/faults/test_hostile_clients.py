@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 from sockets.process import until
+from sockets.tls import certificate, trusting
 
 from .conftest import Master, Start
 from .load import Client, Clients, Load, connected
@@ -118,18 +119,24 @@ def leave(sock: socket.socket, chance: random.Random) -> None:
 
 
 class Hostile(Clients):
-    """Hostile clients; the seeds make them the same each time."""
+    """Hostile clients; the seeds make them the same each time.
 
-    def __init__(self, port: int, threads: int = 4) -> None:
+    ``opened`` is what they do before anything else, and gives the socket that they go on with.
+    """
+
+    def __init__(self, port: int, threads: int = 4,
+                 opened: Callable[[socket.socket, random.Random], socket.socket] | None = None) -> None:
         super().__init__(port, threads)
+        self._opened = opened or (lambda sock, chance: sock)
         self._chances = [random.Random(seed) for seed in range(threads)]
 
     def one(self, number: int) -> None:
         chance = self._chances[number]
         with suppress(OSError), connected(self.port) as sock:
             sock.settimeout(5)
-            chance.choice(DEEDS)(sock, chance)
-            leave(sock, chance)
+            with self._opened(sock, chance) as above:
+                chance.choice(DEEDS)(above, chance)
+                leave(above, chance)
 
 
 # -- What is left of them ----------------------------------------------------------------------
@@ -212,6 +219,35 @@ def play(start: Start, workers: int, warm: int, growth: int,
 @pytest.mark.parametrize("workers", [1, 2])
 def test_hostile_clients_beside_honest_ones(start: Start, workers: int) -> None:
     play(start, workers, 150, 4 * MIB, lambda clients: clients.connections >= 400)
+
+
+def behind_a_proxy(sock: socket.socket, chance: random.Random) -> socket.socket:
+    """A header of the PROXY protocol and a handshake; or a part of them, and what does not belong there."""
+    header = b"PROXY TCP4 192.0.2.%d 192.0.2.1 5000 443\r\n" % chance.randrange(1, 255)
+    if chance.random() < 0.2:
+        sock.sendall(header[:chance.randrange(len(header))])
+        return sock
+    sock.sendall(header)
+    return sock if chance.random() < 0.2 else trusting().wrap_socket(sock, server_hostname="localhost")
+
+
+@pytest.mark.long
+def test_hostile_clients_behind_a_proxy_and_over_tls(start: Start, tmp_path: Path) -> None:
+    master = start("--workers", "1", "--check-seconds", "0.1", "--send-seconds", "2", "--head-seconds", "2",
+                   "--content-seconds", "2", "--half-close-seconds", "2", "--linger-seconds", "0.5",
+                   "--handshake-seconds", "2", "--proxy-protocol", "--tls-certificate",
+                   certificate(tmp_path / "own.pem"), program=PROGRAM)
+    (pid,) = master.workers()
+    idle, before = descriptors(pid), 0
+    for clients in (300, 1_000):  # The first warm the server up.
+        with Hostile(master.port, opened=behind_a_proxy) as hostile:
+            until(lambda hostile=hostile, clients=clients: hostile.connections >= clients, "they are over")
+        until(lambda: descriptors(pid) <= idle, "all connections are gone")
+        before = before or resident(pid)
+    assert master.workers() == [pid], master.said()[-5000:]
+    assert resident(pid) <= before + 4 * MIB
+    said = master.said()
+    assert said.count("Traceback (") == said.count("KeyError: 'of the program'\n") > 0, said[-5000:]
 
 
 @pytest.mark.long
