@@ -135,6 +135,7 @@ class ProxiedTransport:
         # What is called for each answer does not go through __getattr__.
         self.write = transport.write
         self.writelines = transport.writelines
+        self.is_closing = transport.is_closing
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
