@@ -22,7 +22,7 @@ FOR_MASTER: Final = (signal.SIGINT, signal.SIGQUIT, *HARMLESS)
 """Those of which a worker takes no notice: it is the master who decides what comes of them."""
 NO_USR2: Final = "SIGUSR2 means nothing here; SIGHUP loads the program anew, where there are --workers"
 
-_at_a_terminal: Final = os.isatty(0)
+_terminal: Final = os.fstat(0).st_rdev if os.isatty(0) else None
 
 
 def nothing(_number: int, _frame: object) -> None:
@@ -74,5 +74,13 @@ def blocked(numbers: Collection[signal.Signals]) -> Iterator[None]:
 
 
 def terminal_gone() -> bool:
-    """Whether this process was started at a terminal that is there no more; then SIGHUP says so."""
-    return _at_a_terminal and not os.isatty(0)
+    """Whether this process was started at a terminal that is there no more; then SIGHUP says so.
+
+    A program that has put something else in the place of its standard input has left the terminal by itself.
+    """
+    if _terminal is None:
+        return False
+    with suppress(OSError):
+        if os.fstat(0).st_rdev != _terminal:
+            return False
+    return not os.isatty(0)

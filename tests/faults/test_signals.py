@@ -7,6 +7,7 @@ import pty
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,25 @@ def test_a_server_ends_with_its_terminal(tmp_path: Path, options: tuple[str, ...
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize(("left", "gone"), [("", True), ("os.dup2(os.open(os.devnull, 0), 0)", False)],
+                         ids=["gone", "left"])
+def test_a_terminal_that_the_program_has_left_is_not_gone(left: str, gone: bool) -> None:
+    ours, theirs = pty.openpty()
+    code = f"""import os
+from japronto import signals
+{left}
+print(signals.terminal_gone(), flush=True)
+while os.isatty(0): pass
+print(signals.terminal_gone())"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=theirs, stdout=subprocess.PIPE,
+                          text=True) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "False\n"
+        os.close(ours)
+        assert process.stdout.read() == f"{gone}\n"
 
 
 # All processes at once
