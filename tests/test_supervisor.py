@@ -281,6 +281,20 @@ def test_a_signal_that_is_not_for_the_master(master: supervisor._Supervisor) -> 
     assert not master._stops
 
 
+@pytest.mark.parametrize(("number", "told"), [(signal.SIGTERM, False), (signal.SIGKILL, True)])
+def test_who_is_signalled_beside_the_master_was_not_killed(
+        master: supervisor._Supervisor, caplog: pytest.LogCaptureFixture, number: int, told: bool) -> None:
+    """It may be just on its way out, where nothing takes a signal any more."""
+    master._command = ["sh", "-c", f"kill -{number:d} $$"]
+    master._start(0, 0)
+    (worker,) = master._workers.values()
+    master._crew.got_ready(worker.member, 0)
+    worker.process.wait()
+    master._obey(signal.SIGTERM, 0)
+    master._bury(worker, 0)
+    assert len(caplog.messages) == told
+
+
 def test_quit_counts_as_two_signals(master: supervisor._Supervisor) -> None:
     for number, stops in ((signal.SIGQUIT, 2), (signal.SIGTERM, 3)):
         os.kill(os.getpid(), number)

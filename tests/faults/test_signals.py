@@ -166,10 +166,21 @@ def test_signals_before_anything_is_loaded(start: Start, tmp_path: Path) -> None
 
 LATE = PROGRAM + """
 import atexit, pathlib, time
+async def rest():
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        pathlib.Path("cancelled").touch()
+        while not os.path.exists("cancelled-on"):
+            await asyncio.sleep(0.01)
+        pathlib.Path("rested").touch()
+@app.on_startup
+async def begin(app):
+    app.rest = asyncio.create_task(rest())
 @atexit.register
 def leave():
     pathlib.Path("leaving").touch()
-    while not os.path.exists("leave"):
+    while not os.path.exists("leaving-on"):
         time.sleep(0.01)
     pathlib.Path("left").touch()
 class Last:
@@ -179,18 +190,27 @@ os.last = Last()
 """
 
 
-@pytest.mark.parametrize("options", [(), ("--workers", "1")], ids=["one", "worker"])
-def test_signals_to_a_process_on_its_way_out(start: Start, options: tuple[str, ...]) -> None:
-    """Neither its last functions are cut, nor is it said to have been killed."""
+@pytest.mark.parametrize(("options", "steps"), [
+    ((), ["leaving"]), (("--workers", "1"), ["cancelled", "leaving"])], ids=["one", "worker"])
+def test_signals_to_a_process_on_its_way_out(start: Start, options: tuple[str, ...],
+                                             steps: list[str]) -> None:
+    """Neither its last functions are cut, nor is it said to have been killed.
+
+    What one process has left running, a further signal may interrupt.
+    """
     server = start(*options, program=LATE)
+    if "cancelled" not in steps:
+        (server.directory / "cancelled-on").touch()
     last = (server.workers() or [server.process.pid])[0]
     server.signal(signal.SIGTERM)
-    until((server.directory / "leaving").exists, "it is about to end")
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        os.kill(last, number)
-    until(lambda: not pending(last), "it has taken them")
-    (server.directory / "leave").touch()
+    for step in steps:
+        until((server.directory / step).exists, "it is about to end")
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            os.kill(last, number)
+        until(lambda: not pending(last), "it has taken them")
+        (server.directory / f"{step}-on").touch()
     assert server.exits(0).count("\n") == 1
+    assert (server.directory / "rested").exists()
     assert (server.directory / "left").exists()
 
 
