@@ -33,6 +33,7 @@ from japronto.routing import ReservedRoute, not_a_response
 if TYPE_CHECKING:
     from japronto.pure.forwarded import Proxies
     from japronto.server import Worker
+    from japronto.tasks import Waiting
 
 # Named once: CPython 3.11 takes its time to look a member up in the class of an enum.
 _OPEN: Final = Phase.OPEN
@@ -75,8 +76,8 @@ class HTTPProtocol(asyncio.Protocol):
             worker.app, self, worker.app.limits, worker.backend.parser, worker.backend.assemble,
             observed=looked_at or worker.meter is not None)
         self._stopwatch = (None if worker.access_log is None and worker.meter is None else _Stopwatch())
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._streamer: asyncio.Task[None] | None = None
+        self._tasks: set[Waiting] = set()
+        self._streamer: Waiting | None = None
         self._writable: asyncio.Future[None] | None = None  # what the streamer waits for
         self._pumping = False
         self._awake = False  # whether a call of _pump is on its way
@@ -138,7 +139,7 @@ class HTTPProtocol(asyncio.Protocol):
         match outcome:
             case Outcome.WAITS:
                 coroutine, waits_for = result
-                self._take_task(self.worker.runner.adopt(coroutine, waits_for, request, self._handled))
+                self.worker.runner.adopt(coroutine, waits_for, request, self._handled, self._tasks, turn=True)
             case Outcome.ANSWERED:
                 self._take_answer(request, result)
             case Outcome.RAISED:
@@ -212,7 +213,7 @@ class HTTPProtocol(asyncio.Protocol):
         self.connection.time_out(violation)
         self._pump()
 
-    def tasks(self) -> list[asyncio.Task[None]]:
+    def tasks(self) -> list[Waiting]:
         """What runs on behalf of the client."""
         return [*self._tasks, *([] if self._streamer is None else [self._streamer])]
 
@@ -480,13 +481,7 @@ class HTTPProtocol(asyncio.Protocol):
                 done(request, answer, None)
                 return
             answer = _awaited(answer)
-        task = self.worker.run(answer, request, done)
-        if task is not None:
-            self._take_task(task)
-
-    def _take_task(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.worker.run(answer, request, done, self._tasks)
 
     def _handled(self, request: Request, answer: Any, error: BaseException | None) -> None:
         """A handler has answered, or failed."""

@@ -15,12 +15,13 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import gc
 import importlib.util
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from japronto import backend, logs, signals, systemd, tls
@@ -52,6 +53,11 @@ CANCEL_SECONDS: Final = 5
 """How long the clean-up code of cancelled handlers may take."""
 RELOAD_DRAIN_SECONDS: Final = 2.0
 """What a worker gets to finish its requests when the program has changed, or the one who changes it stops."""
+PYTHON_COLLECTS_AFTER: Final = (700, 2000)
+"""New objects after which the collector looks, by default: of CPython up to 3.12, and since."""
+COLLECTED_AFTER: Final = 10_000
+"""The same while a server runs: some megabytes of garbage at most.  24 pipelined handlers that yield take 9.5
+us each with this, and 11.0 with 700."""
 SILENT_SECONDS: Final = 0.5
 """How long it may take to stop before somebody wonders."""
 _NO_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -267,8 +273,9 @@ class Worker:
                 task.cancel()
         for transport in self.admission.switched:
             transport.abort()
-        if tasks:
-            await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+        await asyncio.sleep(0)  # Who has let others have a turn goes on, and may wait by then.
+        if left := [task for task in self.runner.tasks if isinstance(task, asyncio.Task)]:
+            await asyncio.wait(left, timeout=CANCEL_SECONDS)
         await asyncio.sleep(0)
         if self._timer is not None:
             self._timer.cancel()
@@ -500,7 +507,7 @@ def serve(app: Application, config: ServerConfig, bounds: MasterConfig | None = 
         if config.loop not in ("auto", _name_of(loop)):
             raise UsageError(f"the application has made a loop of {_name_of(loop)} already; "
                              f"do not ask for {config.loop}, or do not use app.loop so early")
-        with logs.last_resort():
+        with logs.last_resort(), _collecting_less():
             if MASTER is not None:
                 return loop.run_until_complete(_work(app, config, bounds or MasterConfig(), loop, MASTER))
             return loop.run_until_complete(_serve(app, config, loop))
@@ -512,6 +519,22 @@ def serve(app: Application, config: ServerConfig, bounds: MasterConfig | None = 
             asyncio.set_event_loop(None)
             loop.close()
             app.loop = None
+
+
+@contextlib.contextmanager
+def _collecting_less() -> Iterator[None]:
+    """Within, the collector looks less often, unless the program has said how often it should.
+
+    Where requests wait for something, it finds thousands of objects that live, each time.
+    """
+    before = gc.get_threshold()
+    if before[0] in PYTHON_COLLECTS_AFTER:
+        gc.set_threshold(COLLECTED_AFTER, *before[1:])
+    try:
+        yield
+    finally:
+        if gc.get_threshold()[0] == COLLECTED_AFTER:
+            gc.set_threshold(*before)
 
 
 async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractEventLoop) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from japronto.server import new_loop
-from japronto.tasks import Runner
+from japronto.tasks import Runner, Waiting
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
 
@@ -115,6 +115,155 @@ def test_what_is_under_way_is_known(loop: asyncio.AbstractEventLoop, runner: Run
     tasks[2].cancel()
     loop.run_until_complete(asyncio.wait([tasks[2]]))
     assert runner.tasks == set()
+
+
+# Coroutines that only let others have a turn
+
+def test_one_that_yields_once_needs_no_task(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                            called: Called) -> None:
+    done, owned, current = Outcomes(), set[Waiting](), list[Any]()
+
+    async def yields() -> str:
+        await asyncio.sleep(0)
+        current.append(id(asyncio.current_task()))
+        return "yielded"
+
+    called(lambda: runner.run(quick(), 0, done))  # makes the task that drives
+
+    def start() -> None:
+        waiting = {runner.run(yields(), number, done, owned) for number in (1, 2)}
+        assert (owned, runner.tasks, len(done)) == (waiting, waiting, 1)
+
+    called(start)
+    called(lambda: None)
+    assert (owned, runner.tasks) == (set(), set())
+    assert done[1:] == [(1, "yielded", None), (2, "yielded", None)]
+    assert current == [id(task) for task in asyncio.all_tasks(loop)] * 2
+
+
+def test_one_that_yields_again_gets_a_task(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                           called: Called) -> None:
+    done, owned = Outcomes(), set[Waiting]()
+
+    async def yields(times: int) -> int:
+        for _ in range(times):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
+        return times
+
+    def start() -> set[Any]:
+        return {runner.run(yields(times), times, done, owned) for times in (1, 2, 3)}
+
+    first = called(start)
+    called(lambda: None)
+    assert len(owned) == 3
+    assert owned == runner.tasks
+    assert owned.isdisjoint(first)
+    loop.run_until_complete(asyncio.wait([task for task in owned if isinstance(task, asyncio.Task)]))
+    assert (owned, runner.tasks) == (set(), set())
+    assert sorted(done) == [(times, times, None) for times in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "after another turn"])
+def test_one_that_has_yielded_can_be_cancelled(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                               called: Called, later: bool) -> None:
+    done, owned, cleaned_up = Outcomes(), set[Waiting](), list[bool]()
+
+    async def yields() -> None:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            if later:
+                await asyncio.sleep(0)
+            cleaned_up.append(True)
+
+    def start() -> None:
+        waiting = runner.run(yields(), 1, done, owned)
+        assert waiting is not None
+        assert waiting.cancelling() == 0
+        assert waiting.cancel()
+        assert waiting.cancelling() == 1
+
+    called(start)
+    for _ in range(4):
+        called(lambda: None)
+    assert (cleaned_up, owned, runner.tasks) == ([True], set(), set())
+    assert [(given, type(error)) for given, _, error in done] == [(1, asyncio.CancelledError)]
+
+
+@pytest.mark.parametrize("trace", ["reference", "variable", "name", "time-out"])
+def test_one_that_has_left_traces_keeps_its_task(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                                 called: Called, trace: str) -> None:
+    done, owned = Outcomes(), set[Waiting]()
+
+    async def leaves() -> tuple[Any, Any, str]:
+        task = before = asyncio.current_task()
+        assert task is not None
+        if trace != "reference":
+            del task
+        if trace == "variable":
+            VARIABLE.set("mine")
+        elif trace == "name":
+            asyncio.current_task().set_name("mine")  # type: ignore[union-attr]
+        if trace == "time-out":
+            del before
+            async with asyncio.timeout(60):
+                before = asyncio.current_task()
+                name = before.get_name()
+                del before
+                await asyncio.sleep(0)
+            return name, asyncio.current_task().get_name(), VARIABLE.get()  # type: ignore[union-attr]
+        name = before.get_name()
+        if trace != "reference":
+            del before
+        await asyncio.sleep(0)
+        return name, asyncio.current_task().get_name(), VARIABLE.get()  # type: ignore[union-attr]
+
+    waiting = called(lambda: runner.run(leaves(), 1, done, owned))
+    assert isinstance(waiting, asyncio.Task)
+    called(lambda: runner.run(quick(), 2, done, owned))  # It would be found by this one.
+    loop.run_until_complete(waiting)
+    (_, (name, later, variable), error), = [outcome for outcome in done if outcome[0] == 1]
+    assert (name, variable, error) == (later, "mine" if trace == "variable" else "unset", None)
+    assert called(VARIABLE.get) == "unset"
+
+
+def test_what_one_sets_in_its_second_step_is_not_seen(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                                      called: Called) -> None:
+    done, owned = Outcomes(), set[Waiting]()
+
+    async def sets() -> str:
+        await asyncio.sleep(0)
+        found = VARIABLE.get()
+        VARIABLE.set("mine")
+        return found
+
+    called(lambda: [runner.run(sets(), number, done, owned) for number in range(3)])
+    called(lambda: None)
+    assert [found for _, found, _ in done] == ["unset"] * 3
+
+
+def test_what_is_raised_in_a_turn_does_not_keep_the_others_waiting(
+        loop: asyncio.AbstractEventLoop, runner: Runner, called: Called) -> None:
+    done, owned = Outcomes(), set[Waiting]()
+
+    async def interrupts(number: int) -> int:
+        await asyncio.sleep(0)
+        if number == 1:
+            raise KeyboardInterrupt
+        return number
+
+    def start() -> None:
+        for number in range(3):
+            runner.run(interrupts(number), number, done, owned)
+
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the loops differ in when
+        called(start)
+        called(lambda: None)
+    for _ in range(2):
+        called(lambda: None)
+    assert [given for given, _, _ in done] == [0, 2]
+    assert (owned, runner.tasks) == (set(), set())
 
 
 def test_exceptions_at_once_and_later(loop: asyncio.AbstractEventLoop, runner: Runner,
@@ -473,6 +622,8 @@ def test_nothing_is_left_for_the_collector(loop: asyncio.AbstractEventLoop, runn
             task = called(lambda make=make: runner.run(make(), None, lambda *_: None))
             if task is not None:
                 loop.run_until_complete(asyncio.wait([task]))
+            called(lambda make=make: runner.run(make(), None, lambda *_: None, set()))
+            called(lambda: None)
 
     serve()
     gc.collect()
