@@ -313,7 +313,8 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
     # -- what the protocol above calls ------------------------------------------------------------
 
     def write(self, data: Any) -> None:
-        if data and self._may_write():
+        # As _may_write says; each small answer comes here, and a call costs more than all that is asked.
+        if data and not (self._closing or self._write_closed or self._shaking or self._below.is_closing()):
             self._encrypt(data)
             self._flush()
 
