@@ -7,7 +7,6 @@ import http.client
 import signal
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -216,19 +215,17 @@ def test_handshakes_do_not_hold_up_a_drain(start: Start, tmp_path: Path) -> None
 
 # What waits for a client that does not read.
 
-def ask_on(client: Client) -> None:
-    for _ in range(100):
-        client.send(get("/hello/1"))
-        time.sleep(0.02)
-
-
 def test_who_reads_nothing_is_cut_though_it_asks_on(start: Start, tmp_path: Path) -> None:
     server = start("--tls-certificate", certificate(tmp_path / "own.pem"), "--unsent-bytes", "64m",
                    "--send-seconds", "0.3", "--check-seconds", "0.05")
     with server.connect(4096) as client:
+        def asks_in_vain() -> bool:
+            client.send(get("/hello/1"))
+            return False
+
         client.send(get(f"/big/{16 * MIB}"))
         with pytest.raises(OSError, match=r"(?i)reset|pipe"):
-            ask_on(client)
+            until(asks_in_vain, "the server cuts the client")
 
 
 def test_a_message_of_tls_itself_may_come_in_pieces(server: Server, tmp_path: Path) -> None:
