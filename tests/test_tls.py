@@ -309,6 +309,34 @@ def test_a_large_answer_is_encrypted_as_the_client_takes_it(files: Path, unsent:
     run(app, TLSConfig(certificate=str(files / "both")), check)
 
 
+def test_what_waits_for_a_client_does_not_look_like_progress(files: Path) -> None:
+    """TLS makes more octets of an answer, which the client has not taken, either."""
+    app = Application()
+    app.add_route("/", lambda request: Response(body=b"x" * 50_000))
+    app.add_route("/small", lambda request: Response(text="small"))
+
+    async def check(server: Any) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=client_context(),
+                                                  server_hostname="localhost", limit=1024)
+        (protocol,) = server.worker.protocols
+        while not protocol.transport.get_write_buffer_size():  # till the kernel is full
+            writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            await asyncio.sleep(0)
+        looks = []
+        for _ in range(20):  # It may take a little more at first.
+            size = protocol.transport.get_write_buffer_size()
+            writer.write(b"GET /small HTTP/1.1\r\nHost: h\r\n\r\n")
+            while protocol.transport.get_write_buffer_size() == size:  # noqa: ASYNC110 - of the server
+                await asyncio.sleep(0.001)
+            protocol.check(asyncio.get_running_loop().time())
+            looks.append(protocol._expected)
+        writer.transport.abort()
+        assert looks[-1] == looks[-2]
+        assert looks[-1].what == "send"
+
+    run(app, TLSConfig(certificate=str(files / "both")), check)
+
+
 def test_the_scheme_of_what_is_served() -> None:
     assert ServerConfig().scheme == "http"
     assert ServerConfig(tls=TLSConfig(certificate="c")).scheme == "https"
