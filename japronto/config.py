@@ -1,6 +1,6 @@
 """What can be asked for: where and how to serve, what addresses mean, and what there is to choose from.
 
-It imports no event loop and no part of the server, so that the command line can read its options, and a
+It imports no event loop and nothing that serves, so that the command line can read its options, and a
 master can keep workers, in a process that holds hardly more than the interpreter.
 """
 
@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from japronto import systemd
 from japronto.errors import UsageError, near
 from japronto.limits import Limits, Timeouts
 
@@ -282,7 +283,7 @@ class ServerConfig:
                     (metrics_bind if name == "metrics_address" else plain_path)(value)
                 except ValueError as error:
                     raise UsageError(f"{name} {error}; it is {value!r}") from None
-        if self.metrics_address is not None and not self.activation:
+        if self.metrics_address is not None and not (self.activation and systemd.passed()):
             where = parse_address(metrics_bind(self.metrics_address))
             if any(_same_place(where, address) for address in self.addresses()):
                 raise UsageError("metrics_address is where the application listens; "

@@ -322,8 +322,17 @@ def test_what_is_no_address(text: str) -> None:
     {"port": 0, "metrics_address": "0"}, {"port": 9090, "metrics_address": "9091"},
     {"port": 9090, "metrics_address": "[::]:9090"},
     {"host": "0.0.0.0", "port": 9090, "metrics_address": "[::1]:9090"},
-    {"port": 9090, "metrics_address": "9090", "activation": True}])
+])
 def test_what_can_be_asked_for(options: dict[str, Any]) -> None:
+    ServerConfig(**options)
+
+
+def test_an_address_that_is_not_used_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"port": 9090, "metrics_address": "9090", "activation": True}
+    with pytest.raises(UsageError, match=r"^metrics_address is where the application listens; "):
+        ServerConfig(**options)
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "1")
     ServerConfig(**options)
 
 
