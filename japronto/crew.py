@@ -2,8 +2,8 @@
 
 Each worker has a slot, from 0 on; there are as many slots as workers are wanted.  A worker that is to be
 replaced, since the code has changed or since it has asked for it, serves until another one is ready in
-its slot.  So nothing that works ends before its successor works too, and a new program that cannot start
-costs nothing.
+its slot; the first with a new program must have served for a moment, too.  So nothing that works ends before
+its successor works, and a new program that cannot start costs nothing.
 
 While workers cannot start, the next one waits for twice as long as the one before.  One that has served
 and ends by itself is replaced at once.
@@ -21,6 +21,8 @@ from typing import Final
 BACKOFF_SECONDS: Final = 0.5
 BACKOFF_SECONDS_MAX: Final = 30.0
 """A mended program or a database that is back is found after this long at most."""
+TRIAL_SECONDS: Final = 0.25
+"""Who has served for so long with a new program proves it: the others may make way."""
 INFANCY_SECONDS: Final = 1.0
 """Who ends within this time of getting ready has not really started."""
 HEALTHY_SECONDS: Final = 10.0
@@ -64,7 +66,7 @@ class Crew:
 
     ``wanted``   how many there are to be; at least 1
     ``halted``   whether none is to be started: the master stops, or waits for a change of the program
-    ``proven``   whether one has got ready since the program was to be loaded anew
+    ``proven``   whether one has served for a moment since the program was to be loaded anew
     """
 
     wanted: int
@@ -86,7 +88,6 @@ class Crew:
         """A worker serves."""
         if member.state is State.STARTING:
             member.state, member.ready = State.READY, now
-        self.proven = self.proven or not member.outdated
 
     def left(self, member: Member, now: float) -> bool:
         """A process has ended; returns whether that counts as one that could not start."""
@@ -125,8 +126,11 @@ class Crew:
                 member.outdated = ""
 
     def promising(self) -> bool:
-        """Whether the program that was to be loaded anew has started somewhere, or may still do so."""
-        return self.proven or any(not member.outdated for member in self.of(State.STARTING))
+        """Whether the program that was to be loaded anew serves somewhere, or may still do so."""
+        return self.proven or any(not member.outdated for member in self.of(State.STARTING, State.READY))
+
+    def _prove(self, now: float) -> None:
+        self.proven = self.proven or any(now >= moment for moment in self.trials())
 
     # -- what is to be done --------------------------------------------------------------------
 
@@ -136,6 +140,7 @@ class Crew:
         Of those whose worker serves until it is replaced, one is done at a time while it is not proven
         that workers can start, and a quarter of all from then on.
         """
+        self._prove(now)
         if self.halted or now < self.not_before:
             return []
         there: dict[int, list[Member]] = {slot: [] for slot in range(self.wanted)}
@@ -153,20 +158,31 @@ class Crew:
         at_once = max(1, self.wanted // 4) if self.proven else 1
         return empty + outdated[:max(0, min(at_once - replacing, self.room() - len(empty)))]
 
+    def trials(self) -> list[float]:
+        """When those that serve will have proven something, while nobody has."""
+        return [] if self.proven else [member.ready + TRIAL_SECONDS for member in self.of(State.READY)
+                                       if not member.outdated]
+
     def room(self) -> int:
         """How many may be started beside those that they are to replace."""
         return 2 * self.wanted + MORE - len(self.members)
 
-    def to_retire(self) -> list[Member]:
-        """Those that are not needed any more: of those that serve a slot, all but the newest.
+    def to_retire(self, now: float) -> list[Member]:
+        """Those that are not needed any more."""
+        self._prove(now)
+        ready = self.of(State.READY)  # in the order they came
+        newest = {member.slot: member for member in ready}
+        before = {} if self.proven else {member.slot: member for member in ready if member.outdated}
 
-        Who still starts is not, where somebody serves and the program has changed since.
-        """
-        newest = {member.slot: member for member in self.of(State.READY)}  # in the order they came
-        return [member for member in self.of(State.READY, State.STARTING)
-                if member.slot >= self.wanted
-                or (newest.get(member.slot, member) is not member
-                    and (member.state is State.READY or member.outdated))]
+        def needed(member: Member) -> bool:
+            if member.slot >= self.wanted:
+                return False
+            if member.state is State.STARTING:
+                return not member.outdated or member.slot not in newest
+            # While the newest is on trial, the one before stays, too.
+            return member in (newest[member.slot], before.get(member.slot))
+
+        return [member for member in (*ready, *self.of(State.STARTING)) if not needed(member)]
 
     def of(self, *states: State) -> list[Member]:
         """The workers in these states."""
@@ -174,7 +190,7 @@ class Crew:
 
     def renewed(self) -> bool:
         """Whether all slots are served, by workers that nothing is wrong with."""
-        return not self.of(State.STARTING) and self.wanted <= len(
+        return self.proven and not self.of(State.STARTING) and self.wanted <= len(
             {member.slot for member in self.of(State.READY) if not member.outdated})
 
 

@@ -304,7 +304,7 @@ class _Supervisor:
 
     def _wait_seconds(self) -> float:
         now = self._clock()
-        moments = [self._crew.not_before, self._told, self._proof, *(
+        moments = [self._crew.not_before, self._told, self._proof, *self._crew.trials(), *(
             member.deadline for member in self._crew.members.values() if member.deadline is not None)]
         return max(0.01, min([self._turn_seconds, *(moment - now for moment in moments if moment > now)]))
 
@@ -313,7 +313,7 @@ class _Supervisor:
         for slot in self._crew.to_start(now):
             if not self._start(slot, now):
                 break  # Nor would the others; that is one failure.
-        for member in self._crew.to_retire():
+        for member in self._crew.to_retire(now):
             worker = self._workers[member.pid]
             if member.slot >= self._crew.wanted:
                 close_listeners(self._own.pop(member.slot, ()))
@@ -400,6 +400,8 @@ class _Supervisor:
                 log.warning("Worker %d %s", member.pid, _how(worker))
         elif member.state is State.STARTING:
             self._could_not_start(worker, now)
+        elif could_not_start and self._given_up(f"worker {member.pid} {_how(worker)}"):
+            pass
         elif self._crew.not_before > now:
             self._lost[member.slot] = ""
             log.error("Worker %d %s; the next one follows %s", member.pid, _how(worker), self._when(now))
@@ -423,9 +425,10 @@ class _Supervisor:
                       worker.member.pid, why, self._when(now))
 
     def _given_up(self, why: str) -> bool:
-        """Give a renewal up, if there is one, in which no worker has started nor may still do so.
+        """Give a renewal up, if there is one, in which no worker serves nor may still do so.
 
-        Once one has, the program is good, and the others are tried again.  Returns whether it was given up.
+        Once one has for a moment, the program is good, and the others are tried again.  Returns whether it
+        was given up.
         """
         if not self._reloading or not self._ever or self._crew.promising():
             return False

@@ -19,7 +19,7 @@ from command import ROOT, WAIT_SECONDS
 from japronto import signals, supervisor
 from japronto.board import Board
 from japronto.config import MasterConfig, ServerConfig
-from japronto.crew import BACKOFF_SECONDS_MAX, MORE, Crew, Member, State, backoff
+from japronto.crew import BACKOFF_SECONDS_MAX, MORE, TRIAL_SECONDS, Crew, Member, State, backoff
 from japronto.worker import VARIABLE, Given, _Look, taken
 
 
@@ -44,7 +44,7 @@ def test_all_start_side_by_side() -> None:
     crew = crew_of(3, ready=0)
     assert [member.slot for member in crew.of(State.STARTING)] == [0, 1, 2]
     assert crew.to_start(0) == []
-    assert crew.to_retire() == []
+    assert crew.to_retire(0) == []
 
 
 def test_one_that_ends_is_replaced_at_once() -> None:
@@ -109,15 +109,18 @@ def test_renewal_goes_one_by_one_until_it_is_proven() -> None:
     assert crew.to_start(10) == [0]
     new = crew.joined(200, 0, 10)
     assert crew.to_start(10) == []
-    assert crew.to_retire() == []
+    assert crew.to_retire(10) == []
     crew.got_ready(new, 11)
-    (old,) = crew.to_retire()
+    assert crew.to_retire(11) == crew.to_start(11) == []  # It has to serve for a moment.
+    (proof,) = crew.trials()
+    assert proof == 11 + TRIAL_SECONDS
+    (old,) = crew.to_retire(proof)
     assert old.pid == 100
     old.state = State.LEAVING
-    assert crew.to_start(11) == [1, 2]  # from now on a quarter of all
+    assert crew.to_start(proof) == [1, 2]  # from now on a quarter of all
     started(crew, 201, 1, 12)
     crew.joined(202, 2, 12)
-    assert [member.pid for member in crew.to_retire()] == [101]
+    assert [member.pid for member in crew.to_retire(12)] == [101]
 
 
 def test_a_program_that_cannot_start_replaces_nobody() -> None:
@@ -126,8 +129,19 @@ def test_a_program_that_cannot_start_replaces_nobody() -> None:
     assert crew.left(crew.joined(200, 0, 10), 11)
     crew.give_renewal_up("new")
     assert crew.to_start(11) == crew.to_start(100) == []
-    assert crew.to_retire() == []
+    assert crew.to_retire(100) == []
     assert crew.renewed()
+
+
+def test_a_program_that_ends_as_soon_as_it_serves_replaces_nobody() -> None:
+    crew = crew_of(1, ready=1)
+    crew.renew("new")
+    new = started(crew, 200, 0, 10)
+    assert crew.promising()
+    assert not crew.renewed()
+    assert crew.left(new, 10 + TRIAL_SECONDS / 2)
+    assert not crew.promising()
+    assert crew.to_retire(100) == []
 
 
 def test_who_has_asked_to_be_replaced_stays_so_when_a_renewal_is_given_up() -> None:
@@ -148,7 +162,7 @@ def test_who_fails_with_an_older_program_says_nothing_of_the_new_one() -> None:
     assert crew.promising()
     crew.got_ready(mended, 13)
     assert crew.failures == 0
-    assert [member.pid for member in crew.to_retire()] == [100]
+    assert [member.pid for member in crew.to_retire(14)] == [100]
 
 
 def test_a_renewal_promises_something_while_one_starts_or_when_one_has() -> None:
@@ -158,7 +172,8 @@ def test_a_renewal_promises_something_while_one_starts_or_when_one_has() -> None
     first = crew.joined(200, 0, 10)
     assert crew.promising()
     crew.got_ready(first, 11)
-    assert crew.left(crew.joined(201, 1, 11), 12)
+    assert crew.to_start(12) == [1]
+    assert crew.left(crew.joined(201, 1, 12), 12)
     assert crew.promising()
     assert 1 in crew.to_start(12)
 
@@ -168,7 +183,7 @@ def test_one_serves_a_slot_and_that_is_the_newest() -> None:
     crew = crew_of(2, ready=2)
     started(crew, 200, 0, 10)
     started(crew, 201, 0, 11)
-    assert [member.pid for member in crew.to_retire()] == [100, 200]
+    assert [member.pid for member in crew.to_retire(12)] == [100, 200]
 
 
 def test_who_starts_with_an_older_program_is_not_waited_for_where_another_serves() -> None:
@@ -177,17 +192,18 @@ def test_who_starts_with_an_older_program_is_not_waited_for_where_another_serves
     crew.joined(200, 0, 10)
     crew.renew("newer")
     crew.joined(201, 0, 11)
-    assert [member.pid for member in crew.to_retire()] == [200]
+    assert [member.pid for member in crew.to_retire(12)] == [200]
 
 
-def test_renewals_do_not_pile_processes_up() -> None:
+@pytest.mark.parametrize("pause", [TRIAL_SECONDS / 2, 1])
+def test_renewals_do_not_pile_processes_up(pause: float) -> None:
     """But who is missing is replaced in any case."""
     crew = crew_of(2, ready=2)
     for pid in range(200, 300):
         crew.renew("new")
-        for slot in crew.to_start(pid):
-            started(crew, pid + 100 * slot, slot, pid)
-        for member in crew.to_retire():
+        for slot in crew.to_start(pid * pause):
+            started(crew, pid + 100 * slot, slot, pid * pause)
+        for member in crew.to_retire((pid + 0.9) * pause):
             member.state = State.LEAVING
     assert len(crew.members) == 2 * 2 + MORE
     assert crew.room() == 0
@@ -201,7 +217,7 @@ def test_scaling() -> None:
     assert crew.to_start(1) == [2]
     started(crew, 200, 2, 1)
     crew.wanted = 1
-    assert [member.pid for member in crew.to_retire()] == [101, 200]
+    assert [member.pid for member in crew.to_retire(1)] == [101, 200]
 
 
 def test_a_halted_crew_starts_nobody() -> None:
@@ -267,7 +283,7 @@ def test_a_renewal_ends_where_no_process_can_be_made(master: supervisor._Supervi
     assert not master._reloading
     sentence, = caplog.messages
     assert sentence.startswith("The program cannot be loaded anew: no worker can be started: [Errno 2] ")
-    assert master._crew.renewed()
+    assert not any(member.outdated for member in master._crew.members.values())
     master._crew.members.clear()
 
 

@@ -108,11 +108,12 @@ def test_the_code_is_loaded_anew_where_each_worker_has_its_own_socket(start: Sta
 
 
 def test_an_idle_client_may_ask_once_more(start: Start) -> None:
-    master = start("--workers", "1", "--retire-seconds", "60")
+    master = start("--workers", "1", "--retire-seconds", "60", "--log-level", "info")
     (old,) = master.workers()
     client = http.client.HTTPConnection("127.0.0.1", master.port, timeout=30)
     client.connect()
     master.signal(signal.SIGHUP)
+    master.until_said("All workers have loaded the program anew")
     until(lambda: int(ask(master)) != old, "the new worker serves")
     client.request("GET", "/")
     answer = client.getresponse()
@@ -122,13 +123,13 @@ def test_an_idle_client_may_ask_once_more(start: Start) -> None:
 
 
 def test_a_signal_does_not_wait_for_those_that_retire(start: Start) -> None:
-    master = start("--workers", "1", "--retire-seconds", "3600")
+    master = start("--workers", "1", "--retire-seconds", "3600", "--log-level", "info")
     (old,) = master.workers()
     with socket.create_connection(("127.0.0.1", master.port)) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.recv(1000).endswith(str(old).encode())
         master.signal(signal.SIGHUP)
-        until(lambda: int(ask(master)) != old, "the new worker serves")
+        master.until_said("All workers have loaded the program anew")
         assert old in master.workers()
         master.signal(signal.SIGTERM)
         assert client.recv(1000) == b""
@@ -206,9 +207,7 @@ def test_a_program_that_changes_while_the_first_workers_load_it(start: Start) ->
     until(lambda: ask(master) == "new", "the new program answers")
 
 
-def test_a_worker_that_ends_as_soon_as_it_is_ready(start: Start) -> None:
-    """Even if the master hears of both at once; and it says so without waiting for the next one."""
-    program = PROGRAM + """
+ENDING = PROGRAM + """
 from japronto.worker import MASTER
 tell = MASTER.tell
 def tell_and_end(word, **said):
@@ -217,7 +216,21 @@ def tell_and_end(word, **said):
         os._exit(5)
 MASTER.tell = tell_and_end
 """
-    master = start("--workers", "1", program=LOADING + program, ready=False)
+
+
+def test_a_program_that_ends_as_soon_as_it_serves_replaces_nobody(start: Start) -> None:
+    master = start("--workers", "1")
+    before = master.workers()
+    (master.directory / "hello.py").write_text(ENDING)
+    master.signal(signal.SIGHUP)
+    master.until_said(" ended with exit code 5; the workers that run go on\n")
+    assert master.workers() == before
+    assert int(ask(master)) in before
+
+
+def test_a_worker_that_ends_as_soon_as_it_is_ready(start: Start) -> None:
+    """Even if the master hears of both at once; and it says so without waiting for the next one."""
+    master = start("--workers", "1", program=LOADING + ENDING, ready=False)
     until((master.directory / "loading").exists, "it is being loaded")
     master.signal(signal.SIGSTOP)
     (worker,) = master.workers()
