@@ -59,7 +59,7 @@ class TLSSocket:
         self._unsent, self._peeked = bytearray(), b""
         self.family = sock.family
         self.settimeout, self.setsockopt, self.close = sock.settimeout, sock.setsockopt, sock.close
-        self.getsockname = sock.getsockname
+        self.getsockname, self.fileno = sock.getsockname, sock.fileno
         while not self._shaken():
             self._flush()
             self._receive()
