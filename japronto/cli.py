@@ -731,7 +731,8 @@ def _take_signals() -> None:
     """Till it serves, those that stop interrupt the program, and others do no harm."""
     if MASTER is None:
         signals.calm_at_exit()
-        signals.calm([number for number in signals.HARMLESS if signal.getsignal(number) is signal.SIG_DFL])
+        signals.calm([number for number in signals.HARMLESS
+                      if signal.getsignal(number) is signal.SIG_DFL and not signals.of_terminal(number)])
     for number in signals.STOP if MASTER is None else (signal.SIGTERM,):
         # Process 1, or a job of a script, may ignore them.
         signal.signal(number, signal.default_int_handler)

@@ -697,9 +697,8 @@ class _Hangup:
 def _warnings() -> dict[signal.Signals, Callable[[], object]]:
     """What to do at signals that mean nothing to a single process, and would end it, or halt it."""
     numbers = {signal.SIGUSR2: signals.NO_USR2}
-    if not sys.stderr or not sys.stderr.isatty():  # That halts a process in its background by such signals.
-        numbers |= {number: f"{number.name}: the number of workers can be changed with --workers alone"
-                    for number in (signal.SIGTTIN, signal.SIGTTOU)}
+    numbers |= {number: f"{number.name}: the number of workers can be changed with --workers alone"
+                for number in (signal.SIGTTIN, signal.SIGTTOU) if not signals.of_terminal(number)}
     return {number: functools.partial(log.warning, text) for number, text in numbers.items()}
 
 

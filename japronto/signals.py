@@ -63,6 +63,14 @@ def free(number: signal.Signals) -> bool:
     return signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN, nothing)
 
 
+def of_terminal(number: signal.Signals) -> bool:
+    """Whether a terminal may halt this process by a signal, when it writes there from the background.
+
+    If that were taken, the process would try again for ever.
+    """
+    return number in (signal.SIGTTIN, signal.SIGTTOU) and any(map(os.isatty, range(3)))
+
+
 @contextmanager
 def blocked(numbers: Collection[signal.Signals]) -> Iterator[None]:
     """Meanwhile these wait, also in a process that is started here: until that one unblocks them."""

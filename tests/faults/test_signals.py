@@ -86,7 +86,7 @@ def test_signals_while_start_up_hooks_run(start: Start, options: tuple[str, ...]
 
 @pytest.mark.parametrize("options", [(), ("--workers", "1")], ids=["one", "master"])
 def test_a_server_ends_with_its_terminal(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """What it has begun is finished first, as at SIGTERM."""
+    """What it has begun is finished first, as at SIGTERM; and the terminal may halt one process."""
     (tmp_path / "hello.py").write_text(PROGRAM)
     ours, theirs = pty.openpty()
     with (tmp_path / "stderr").open("w") as errors:
@@ -96,6 +96,8 @@ def test_a_server_ends_with_its_terminal(tmp_path: Path, options: tuple[str, ...
     os.close(theirs)
     try:
         until(lambda: "listening" in (tmp_path / "stderr").read_text(), "it listens")
+        assert takes(process.pid, signal.SIGUSR2)
+        assert takes(process.pid, signal.SIGTTOU) == bool(options)
         os.close(ours)
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(tmp_path / "socket"))
@@ -129,6 +131,13 @@ print(signals.terminal_gone())"""
         assert process.stdout.readline() == "False\n"
         os.close(ours)
         assert process.stdout.read() == f"{gone}\n"
+
+
+def takes(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return any(int(line.split()[1], 16) >> (number - 1) & 1
+               for line in status.splitlines() if line.startswith("SigCgt"))
 
 
 # All processes at once
