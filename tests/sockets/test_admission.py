@@ -16,6 +16,8 @@ from .conftest import Start
 from .process import Server, until
 from .wire import Client, get, post
 
+pytestmark = pytest.mark.plain  # A handshake would wait where nothing is accepted.
+
 BRIEF = ("--check-seconds", "0.1")
 FULL = "All 4 connections are in use, and further clients wait (--connections)\n"
 
