@@ -31,6 +31,7 @@ from bench.idle import holding
 from bench.measuring import Effort
 from bench.workloads import CONNECTIONS, DEPTHS, QUICK, WORKLOADS
 
+pytestmark = pytest.mark.slow
 HELLO = WORKLOADS["hello-unpipelined"]
 RIGHT = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nContent-Type: text/plain\r\n\r\nHello world!"
 COUNTS = "measured requests=4 microseconds=2000000 status=0 connect=0 read=0 write=0 timeout=0\n"
@@ -285,11 +286,20 @@ def test_idle_connections_that_do_not_stay() -> None:
                 connection.close()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Jobs that a script runs in the background ignore interrupts, and so do all that these start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def children(pid: int) -> list[int]:
     return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt(tmp_path: Path, number: signal.Signals) -> None:
     """It ends all that was started, and still writes what there is."""
     with subprocess.Popen(

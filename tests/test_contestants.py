@@ -19,6 +19,7 @@ from command import ROOT, WAIT_SECONDS
 sys.path.append(str(ROOT))  # Not everything that runs tests does so from there.
 from bench.contestants import ROUTES, Contestant, DescriptionError, all_contestants, read
 
+pytestmark = pytest.mark.slow
 CONTESTANTS = all_contestants()
 
 GOOD = '''"""What it is."""
