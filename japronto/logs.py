@@ -169,6 +169,9 @@ def last_resort() -> Iterator[None]:
     So it is with the warnings of a program that has not set up logging, and with what :func:`say` is told.
     """
     standard = logging.lastResort
+    if isinstance(standard, Output):  # Another server runs in this process.
+        yield
+        return
     try:
         output = Output("-", sys.stderr)
     except (OSError, ValueError, AttributeError):  # A program has put something else in its place.

@@ -139,7 +139,7 @@ class HTTPProtocol(asyncio.Protocol):
         match outcome:
             case Outcome.WAITS:
                 coroutine, waits_for = result
-                self.worker.runner.adopt(coroutine, waits_for, request, self._handled, self._tasks, turn=True)
+                self.worker.runner.adopt(coroutine, waits_for, request, self._handled, self._tasks)
             case Outcome.ANSWERED:
                 self._take_answer(request, result)
             case Outcome.RAISED:

@@ -15,13 +15,12 @@ import contextlib
 import dataclasses
 import errno
 import functools
-import gc
 import importlib.util
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from japronto import backend, logs, signals, systemd, tls
@@ -53,11 +52,6 @@ CANCEL_SECONDS: Final = 5
 """How long the clean-up code of cancelled handlers may take."""
 RELOAD_DRAIN_SECONDS: Final = 2.0
 """What a worker gets to finish its requests when the program has changed, or the one who changes it stops."""
-PYTHON_COLLECTS_AFTER: Final = (700, 2000)
-"""New objects after which the collector looks, by default: of CPython up to 3.12, and since."""
-COLLECTED_AFTER: Final = 10_000
-"""The same while a server runs: some megabytes of garbage at most.  24 pipelined handlers that yield take 9.5
-us each with this, and 11.0 with 700."""
 SILENT_SECONDS: Final = 0.5
 """How long it may take to stop before somebody wonders."""
 _NO_FILES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -261,6 +255,14 @@ class Worker:
         if self._drained is not None and not self._drained.done() and not self.left:
             self._drained.set_result(None)
 
+    async def _settle(self, seconds: float) -> None:
+        """Wait until all handlers are over, or for a while."""
+        until = self.loop.time() + seconds
+        while self.runner.tasks and self.loop.time() < until:
+            await asyncio.sleep(0)  # Who has let others have a turn goes on.
+            if left := [task for task in self.runner.tasks if isinstance(task, asyncio.Task)]:
+                await asyncio.wait(left, timeout=until - self.loop.time())
+
     async def stop(self) -> None:
         """Cut all connections, and give cancelled handlers a while to clean up."""
         tasks = tuple(self.runner.tasks)
@@ -273,9 +275,7 @@ class Worker:
                 task.cancel()
         for transport in self.admission.switched:
             transport.abort()
-        await asyncio.sleep(0)  # Who has let others have a turn goes on, and may wait by then.
-        if left := [task for task in self.runner.tasks if isinstance(task, asyncio.Task)]:
-            await asyncio.wait(left, timeout=CANCEL_SECONDS)
+        await self._settle(CANCEL_SECONDS)
         await asyncio.sleep(0)
         if self._timer is not None:
             self._timer.cancel()
@@ -507,7 +507,7 @@ def serve(app: Application, config: ServerConfig, bounds: MasterConfig | None = 
         if config.loop not in ("auto", _name_of(loop)):
             raise UsageError(f"the application has made a loop of {_name_of(loop)} already; "
                              f"do not ask for {config.loop}, or do not use app.loop so early")
-        with logs.last_resort(), _collecting_less():
+        with logs.last_resort():
             if MASTER is not None:
                 return loop.run_until_complete(_work(app, config, bounds or MasterConfig(), loop, MASTER))
             return loop.run_until_complete(_serve(app, config, loop))
@@ -519,22 +519,6 @@ def serve(app: Application, config: ServerConfig, bounds: MasterConfig | None = 
             asyncio.set_event_loop(None)
             loop.close()
             app.loop = None
-
-
-@contextlib.contextmanager
-def _collecting_less() -> Iterator[None]:
-    """Within, the collector looks less often, unless the program has said how often it should.
-
-    Where requests wait for something, it finds thousands of objects that live, each time.
-    """
-    before = gc.get_threshold()
-    if before[0] in PYTHON_COLLECTS_AFTER:
-        gc.set_threshold(COLLECTED_AFTER, *before[1:])
-    try:
-        yield
-    finally:
-        if gc.get_threshold()[0] == COLLECTED_AFTER:
-            gc.set_threshold(*before)
 
 
 async def _serve(app: Application, config: ServerConfig, loop: asyncio.AbstractEventLoop) -> int:

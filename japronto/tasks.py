@@ -9,8 +9,9 @@ real ``asyncio.Task`` that is kept for the purpose and for that moment is the cu
 * When it waits, the driver adopts it: from then on it is an ordinary coroutine in an ordinary
   task, which can be cancelled, and the next coroutine gets a new driver.
 * When it only lets others have a turn, as by ``asyncio.sleep(0)``, it takes its second step in the same
-  way, in the next turn of the loop, with all others that did so.  Where it is not over then, a driver
-  adopts it.  That saves a task, a future and four handles of the loop, half of what such a handler costs.
+  way, in the next turn of the loop, with all others that did so.  Its driver is its own until then.  Where
+  it is not over after that, or has left traces, the driver adopts it.  That saves some handles of the loop,
+  and the driver serves again.
 
 A driver that has served one coroutine must look new to the next.  It is thrown away when the
 coroutine has set a context variable, named the task, asked for its cancellation or to be called when
@@ -39,20 +40,21 @@ __all__ = ["CancelledError", "Done", "Driver", "Runner", "enter_task", "leave_ta
 Done: TypeAlias = Callable[[Any, Any, BaseException | None], None]
 """Called with what was given to ``run``, the result, and the exception if there was one."""
 
-Step: TypeAlias = Callable[[Any], Any]
-
 Result = TypeVar("Result")
 
 _NOTHING: Final = object()
+IDLE_DRIVERS: Final = 1000
+"""The most drivers that wait to serve again: a megabyte and a half."""
 
 
 class Turn:
     """A coroutine that has let others have a turn, and goes on in the next; stands for it until then."""
 
-    __slots__ = ("_cancelled", "coroutine", "done", "given", "owned")
+    __slots__ = ("_cancelled", "coroutine", "done", "driver", "given", "owned")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], given: Any, done: Done,
+    def __init__(self, driver: Driver, coroutine: Coroutine[Any, Any, Any], given: Any, done: Done,
                  owned: set[Waiting]) -> None:
+        self.driver = driver
         self.coroutine = coroutine
         self.given = given
         self.done = done
@@ -66,12 +68,6 @@ class Turn:
 
     def cancelling(self) -> int:
         return int(self._cancelled)
-
-    def step(self) -> tuple[Step, Any]:
-        """How the coroutine goes on."""
-        if self._cancelled:
-            return self.coroutine.throw, CancelledError()
-        return self.coroutine.send, None
 
 
 Waiting: TypeAlias = "asyncio.Task[None] | Turn"
@@ -88,6 +84,7 @@ class Runner:
         self.tasks: set[Waiting] = set()
         """Those of the coroutines that wait, and are not over."""
         self._turns: list[Turn] = []
+        self._idle: list[Driver] = []
         self._context: contextvars.Context | None = self.pristine.copy()  # for call(), None while in use
         self._driver: Driver | None = None
 
@@ -110,38 +107,58 @@ class Runner:
         is called by a task, the coroutine takes its first step a little later.  While it waits, its task is
         in ``owned``, where that is given; only then may it be a ``Turn`` first.
         """
-        return self._step(coroutine, coroutine.send, None, given, done, owned, turn=owned is not None)
+        return self._step(self.driver(), coroutine, None, given, done, owned, turn=owned is not None)
 
-    def _step(self, coroutine: Coroutine[Any, Any, Any], step: Step, argument: Any, given: Any, done: Done,
-              owned: set[Waiting] | None, *, turn: bool) -> Waiting | None:
-        driver = self.driver()
+    def _step(self, driver: Driver, coroutine: Coroutine[Any, Any, Any], error: BaseException | None,
+              given: Any, done: Done, owned: set[Waiting] | None, *, turn: bool) -> Waiting | None:
+        """Let a coroutine take a step, in which it finds an error if there is one."""
         task = driver.task
+        if driver is self._driver:
+            self._driver = None
         try:
             enter_task(self.loop, task)
         except RuntimeError:  # There can be only one current task.
-            self._driver = None
             driver.adopt(coroutine, None, given, done, owned)
+            if error is not None:
+                task.cancel()
             return task
         try:
-            waits_for = driver.context.run(step, argument)
+            if error is None:
+                waits_for = driver.context.run(coroutine.send, None)
+            else:
+                waits_for = driver.context.run(coroutine.throw, error)
         except StopIteration as stop:
             leave_task(self.loop, task)
             if driver.used():
-                self.close()
+                driver.end()
+            else:
+                self._spare(driver)
             done(given, stop.value, None)
             return None
-        except BaseException as error:
+        except BaseException as raised:
             leave_task(self.loop, task)
-            self.close()
-            if isinstance(error, KeyboardInterrupt):
+            driver.end()
+            if isinstance(raised, KeyboardInterrupt):
                 raise
-            done(given, None, error)
+            done(given, None, raised)
             return None
         finally:
-            argument = None  # The traceback of an error holds this frame.
+            error = None  # Its traceback holds this frame.
         leave_task(self.loop, task)
-        del task  # adopt() has one of its own.
-        return self.adopt(coroutine, waits_for, given, done, owned, turn=turn)
+        if turn and waits_for is None and owned is not None and not driver.used():
+            return self._yielded(driver, coroutine, given, done, owned)
+        driver.adopt(coroutine, waits_for, given, done, owned)
+        return task
+
+    def _yielded(self, driver: Driver, coroutine: Coroutine[Any, Any, Any], given: Any, done: Done,
+                 owned: set[Waiting]) -> Turn:
+        turn = Turn(driver, coroutine, given, done, owned)
+        self.tasks.add(turn)
+        owned.add(turn)
+        if not self._turns:
+            self.loop.call_soon(self._take_turns)
+        self._turns.append(turn)
+        return turn
 
     def _take_turns(self) -> None:
         """Let those go on that have let others have a turn."""
@@ -151,40 +168,54 @@ class Runner:
                 turn = turns.pop()
                 self.tasks.discard(turn)
                 turn.owned.discard(turn)
-                self._step(turn.coroutine, *turn.step(), turn.given, turn.done, turn.owned, turn=False)
+                driver = turn.driver
+                if driver.over or driver.task.cancelling():  # Somebody cancels all tasks that he finds.
+                    turn.cancel()
+                    driver = self.driver()
+                error = CancelledError() if turn.cancelling() else None
+                self._step(driver, turn.coroutine, error, turn.given, turn.done, turn.owned, turn=False)
         finally:
             if turns:  # What one of them has raised is not the fault of the others.
+                if not self._turns:
+                    self.loop.call_soon(self._take_turns)
                 self._turns += turns[::-1]
-                self.loop.call_soon(self._take_turns)
 
     def driver(self) -> Driver:
         """The driver of the next coroutine; the fast lane borrows it to take first steps by itself."""
-        if self._driver is None or self._driver.over or self._driver.task.cancelling():
-            self._driver = Driver(self.loop, self.pristine, self.tasks)
+        while self._driver is None or self._driver.over or self._driver.task.cancelling():
+            self._driver = self._idle.pop() if self._idle else Driver(self.loop, self.pristine, self.tasks)
         return self._driver
 
+    def _spare(self, driver: Driver) -> None:
+        """Let a driver serve again."""
+        if self._driver is None:
+            self._driver = driver
+        elif len(self._idle) < IDLE_DRIVERS:
+            self._idle.append(driver)
+        else:
+            driver.end()
+
     def adopt(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, given: Any, done: Done,
-              owned: set[Waiting] | None, *, turn: bool) -> Waiting:
-        """Carry on with a coroutine that has taken a step with ``driver()``, and waits; see ``run``."""
-        driver = self._driver or self.driver()
+              owned: set[Waiting]) -> Waiting:
+        """Carry on with a coroutine that has taken its first step with ``driver()``, and waits."""
+        driver, self._driver = self._driver or self.driver(), None
         task = driver.task
-        if turn and waits_for is None and owned is not None and not driver.used():
-            made = Turn(coroutine, given, done, owned)
-            self.tasks.add(made)
-            owned.add(made)
-            if not self._turns:
-                self.loop.call_soon(self._take_turns)
-            self._turns.append(made)
-            return made
-        self._driver = None
+        if waits_for is None and not driver.used():
+            return self._yielded(driver, coroutine, given, done, owned)
         driver.adopt(coroutine, waits_for, given, done, owned)
         return task
 
-    def close(self) -> None:
-        """Throw the idle driver away."""
+    def drop(self) -> None:
+        """Throw the driver of the next coroutine away."""
         if self._driver is not None:
             self._driver.end()
         self._driver = None
+
+    def close(self) -> None:
+        """Throw all idle drivers away."""
+        self.drop()
+        while self._idle:
+            self._idle.pop().end()
 
 
 def _differ(context: contextvars.Context, other: contextvars.Context) -> bool:

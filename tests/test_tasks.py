@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from japronto.server import new_loop
-from japronto.tasks import Runner, Waiting
+from japronto.tasks import Runner, Waiting, enter_task, leave_task
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
 
@@ -124,8 +124,9 @@ def test_one_that_yields_once_needs_no_task(loop: asyncio.AbstractEventLoop, run
     done, owned, current = Outcomes(), set[Waiting](), list[Any]()
 
     async def yields() -> str:
+        before = id(asyncio.current_task())
         await asyncio.sleep(0)
-        current.append(id(asyncio.current_task()))
+        current.append((before, id(asyncio.current_task())))
         return "yielded"
 
     called(lambda: runner.run(quick(), 0, done))  # makes the task that drives
@@ -138,7 +139,11 @@ def test_one_that_yields_once_needs_no_task(loop: asyncio.AbstractEventLoop, run
     called(lambda: None)
     assert (owned, runner.tasks) == (set(), set())
     assert done[1:] == [(1, "yielded", None), (2, "yielded", None)]
-    assert current == [id(task) for task in asyncio.all_tasks(loop)] * 2
+    assert len(set(current)) == 2  # Each has its own, which is the same before and after.
+    assert {(id(task), id(task)) for task in asyncio.all_tasks(loop)} == set(current)
+    called(lambda: runner.run(yields(), 3, done, owned))
+    called(lambda: None)
+    assert len(set(current)) == 2  # They serve again.
 
 
 def test_one_that_yields_again_gets_a_task(loop: asyncio.AbstractEventLoop, runner: Runner,
@@ -241,6 +246,66 @@ def test_what_one_sets_in_its_second_step_is_not_seen(loop: asyncio.AbstractEven
     called(lambda: [runner.run(sets(), number, done, owned) for number in range(3)])
     called(lambda: None)
     assert [found for _, found, _ in done] == ["unset"] * 3
+
+
+def test_what_one_sets_to_an_equal_value_is_its_own(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                                    called: Called) -> None:
+    """No trace of it is seen, since contexts are compared by the values."""
+    done, owned = Outcomes(), set[Waiting]()
+    shared = contextvars.ContextVar[list[int]]("shared")
+
+    async def sets(number: int) -> list[int]:
+        token = shared.set([])
+        await asyncio.sleep(0)
+        shared.get().append(number)
+        found = shared.get()
+        shared.reset(token)
+        return found
+
+    loop.run_until_complete(asyncio.sleep(0))
+    runner.pristine.run(shared.set, [])
+    called(lambda: [runner.run(sets(number), number, done, owned) for number in range(4)])
+    called(lambda: None)
+    assert done == [(number, [number], None) for number in range(4)]
+    assert runner.pristine[shared] == []
+
+
+def test_one_that_has_yielded_is_cancelled_with_all_tasks(loop: asyncio.AbstractEventLoop, runner: Runner,
+                                                          called: Called) -> None:
+    done, owned = Outcomes(), set[Waiting]()
+
+    def start() -> None:
+        runner.run(asyncio.sleep(0, "over"), 1, done, owned)
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+
+    called(start)
+    called(lambda: None)
+    assert [(given, type(error)) for given, _, error in done] == [(1, asyncio.CancelledError)]
+    assert called(lambda: runner.run(quick(), 2, done)) is None
+
+
+def test_one_that_has_yielded_within_a_task_is_cancelled_all_the_same(
+        loop: asyncio.AbstractEventLoop, runner: Runner, called: Called) -> None:
+    """Who runs the loop further from within a task is the only current one."""
+    done, owned = Outcomes(), set[Waiting]()
+
+    def start() -> None:
+        waiting = runner.run(asyncio.sleep(0, "over"), 1, done, owned)
+        assert waiting is not None
+        waiting.cancel()
+        task = asyncio.Task(asyncio.sleep(0), loop=loop)
+        enter_task(loop, task)
+        try:
+            runner._take_turns()
+        finally:
+            leave_task(loop, task)
+
+    called(start)
+    for _ in range(3):
+        called(lambda: None)
+    assert [(given, type(error)) for given, _, error in done] == [(1, asyncio.CancelledError)]
+    assert (owned, runner.tasks) == (set(), set())
 
 
 def test_what_is_raised_in_a_turn_does_not_keep_the_others_waiting(

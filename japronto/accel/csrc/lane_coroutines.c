@@ -117,7 +117,7 @@ static void close_driver(jp_driver *driver, PyObject *runner)
     PyObject *type, *value, *traceback; /* what the coroutine has raised stays */
     PyErr_Fetch(&type, &value, &traceback);
     jp_drop_driver(driver);
-    PyObject *result = PyObject_CallMethod(runner, "close", NULL);
+    PyObject *result = PyObject_CallMethod(runner, "drop", NULL);
     if (!result)
         PyErr_WriteUnraisable(runner);
     Py_XDECREF(result);
