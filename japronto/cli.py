@@ -725,6 +725,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # A signal ahead of serving; a server that runs takes them itself.
         signals.calm(signals.STOP)
         return 0
+    finally:
+        if MASTER is None:  # Nobody else ends this process; a worker has its master for that.
+            signals.end_at_once()
 
 
 def _take_signals() -> None:

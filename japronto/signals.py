@@ -38,11 +38,20 @@ def calm(numbers: Collection[signal.Signals]) -> None:
 
 @contextmanager
 def calm_behind() -> Iterator[None]:
-    """Afterwards no signal ends this process, which is about to end by itself."""
+    """Afterwards no signal ends this process, which has little left to do."""
     try:
         yield
     finally:
         calm((*STOP, *HARMLESS))
+
+
+def end_at_once() -> None:
+    """From now on those that stop end this process, however long it waits for what was left running.
+
+    So it may for threads, and for functions of ``atexit``.
+    """
+    for number in STOP:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def calm_at_exit() -> None:

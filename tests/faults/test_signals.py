@@ -200,16 +200,16 @@ os.last = Last()
 
 
 @pytest.mark.parametrize(("options", "steps"), [
-    ((), ["leaving"]), (("--workers", "1"), ["cancelled", "leaving"])], ids=["one", "worker"])
+    ((), []), (("--workers", "1"), ["cancelled", "leaving"])], ids=["one", "worker"])
 def test_signals_to_a_process_on_its_way_out(start: Start, options: tuple[str, ...],
                                              steps: list[str]) -> None:
-    """Neither its last functions are cut, nor is it said to have been killed.
+    """Neither are the last functions of a worker cut, nor is it said to have been killed.
 
-    What one process has left running, a further signal may interrupt.
+    What one process has left running, a further signal may interrupt, but not its very end.
     """
     server = start(*options, program=LATE)
-    if "cancelled" not in steps:
-        (server.directory / "cancelled-on").touch()
+    for step in {"cancelled", "leaving"}.difference(steps):
+        (server.directory / f"{step}-on").touch()
     last = (server.workers() or [server.process.pid])[0]
     server.signal(signal.SIGTERM)
     for step in steps:
@@ -221,6 +221,29 @@ def test_signals_to_a_process_on_its_way_out(start: Start, options: tuple[str, .
     assert server.exits(0).count("\n") == 1
     assert (server.directory / "rested").exists()
     assert (server.directory / "left").exists()
+
+
+THREAD = PROGRAM + """
+import pathlib, threading
+def stay():
+    threading.main_thread().join()
+    pathlib.Path("waits").touch()
+    threading.Event().wait()
+@app.on_startup
+async def begin(app):
+    threading.Thread(target=stay).start()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_who_waits_for_a_thread_can_be_stopped(start: Start, number: signal.Signals) -> None:
+    """It has served, but would stay for ever."""
+    server = start("--pid-file", "pid", program=THREAD)
+    server.signal(signal.SIGTERM)
+    until((server.directory / "waits").exists, "it waits for the thread")
+    server.signal(number)
+    server.exits(-number)
+    assert not (server.directory / "pid").exists()
 
 
 def pending(pid: int) -> bool:
