@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import functools
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from japronto import signals
 from japronto.config import MasterConfig, ServerConfig
@@ -121,12 +122,16 @@ class Master:
         return Place(Board.attach(self._given.board), self._given.row,
                      inherited(self._given.metrics) if self._given.metrics else None)
 
-    @staticmethod
-    def end_in(seconds: float) -> None:
+    _interval: ClassVar[float] = 0
+    """What the kernel's timer was set to last, and is still unless the program has set it."""
+
+    @classmethod
+    def end_in(cls, seconds: float) -> None:
         """Let the kernel end this process unless this is called again in time; 0 lets it live.
 
         It is the master who ends a worker that hangs.  This is for one whose master is gone, and that would
-        never learn of it.  A program that has a use for SIGALRM itself is left alone.
+        never learn of it.  A program that has a use for SIGALRM itself is left alone: the timer that was
+        set before it took the signal is stopped, unless it has set that itself.
 
         The kernel's timer runs on while all are paused, as by SIGSTOP or the freezer of a container, and
         raises its signal before anything here can set it anew.  So it takes two signals, each after half of
@@ -137,6 +142,11 @@ class Master:
             if _spared_once(signal.SIGALRM):
                 seconds /= 2
             signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+            cls._interval = signal.getitimer(signal.ITIMER_REAL)[1]
+        elif cls._interval:
+            if signal.getitimer(signal.ITIMER_REAL)[1] == cls._interval:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            cls._interval = 0
 
     def tell(self, word: str, **said: Any) -> bool:
         """Tell the master, which need not be there, nor read; returns whether it could be told."""
@@ -224,16 +234,24 @@ def _spared_once(number: signal.Signals) -> bool:
 
     Returns whether that is possible: the C library must have System V's ``signal``, as that of GNU has.
     """
+    install = _sparing()
+    if install is not None:
+        install(number)
+    return install is not None
+
+
+@functools.cache
+def _sparing() -> Callable[[int], object] | None:
+    """What installs a function of C as the handler of a signal, for one time."""
     try:
         import ctypes  # noqa: PLC0415 - workers alone need it
 
         library = ctypes.CDLL(None)
         install, harmless = library.sysv_signal, library.abs  # Any function that takes a number would do.
     except (ImportError, OSError, AttributeError):
-        return False
+        return None
     install.restype = ctypes.c_void_p
-    install(ctypes.c_int(number), harmless)
-    return True
+    return lambda number: install(ctypes.c_int(number), harmless)
 
 
 def resident() -> int:

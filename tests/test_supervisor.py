@@ -413,6 +413,24 @@ def test_who_hangs_is_ended_and_who_was_paused_is_not() -> None:
         paused.send_signal(signal.SIGCONT)
         assert paused.stdout.read() == "lives\n"
 
+
+@pytest.mark.parametrize(("own", "left"), [(0, (0, 0)), (1000, (1000, 0))])
+def test_a_program_that_takes_the_alarm_gets_its_own_alone(own: int, left: tuple[int, int]) -> None:
+    """It may have set a timer, too; that one stays."""
+    code = f"""
+import signal
+from japronto.worker import Master
+Master.end_in(500)
+signal.signal(signal.SIGALRM, print)
+if {own}:
+    signal.alarm({own})
+Master.end_in(500)
+Master.end_in(0)
+print(*(round(seconds) for seconds in signal.getitimer(signal.ITIMER_REAL)))"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "{} {}\n".format(*left)
+
+
 def test_a_worker_takes_what_its_master_gives() -> None:
     with socket.socket() as channel:
         given = Given(1, channel.fileno(), os.fstat(channel.fileno()).st_ino, [3, 4], 1, 5, 2, [6])
