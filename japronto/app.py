@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack, overload
 from japronto import backend, encoders
 from japronto.config import (
     PREFIX,
+    TLS_PASSWORD_VARIABLE,
     WORKERS_MAX,
     MasterConfig,
     ServerConfig,
@@ -452,7 +453,7 @@ class Application(RouteDecorators):
 
     def _run(self, config: ServerConfig, bounds: MasterConfig) -> int:
         if MASTER is None:
-            _warn_of_variables()
+            _warn_of_variables(config)
         if MASTER is None and bounds != MasterConfig():
             from japronto.supervisor import supervise  # noqa: PLC0415
 
@@ -640,12 +641,18 @@ def _workers(worker_num: object, reload: bool) -> int:
     return workers
 
 
-def _warn_of_variables() -> None:
-    """Say so where variables of the command were set for a program, which does not read them."""
+def _warn_of_variables(config: ServerConfig) -> None:
+    """Say so where variables of the command were set for a program, which does not read them.
+
+    One that gives ``tls`` may have read the password by itself.
+    """
     if any(name.startswith(PREFIX) for name in os.environ):
         from japronto.cli import variables_of_the_command  # noqa: PLC0415 - no other program needs it
 
-        if names := variables_of_the_command(os.environ):
+        names = variables_of_the_command(os.environ)
+        if TLS_PASSWORD_VARIABLE in names and config.tls is not None:
+            names.remove(TLS_PASSWORD_VARIABLE)
+        if names:
             log.warning("app.run() does not read %s: give it keywords, or start the program by the command "
                         "japronto", " and ".join(names))
 

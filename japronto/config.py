@@ -405,6 +405,7 @@ def refuse_unknown(names: Iterable[str]) -> None:
     """Raise TypeError, which says where it belongs, for a keyword of which nothing here knows."""
     known, limits, timeouts = ({field.name for kind in kinds for field in fields(kind)} for kinds in (
         (ServerConfig, MasterConfig), (Limits,), (Timeouts,)))
+    known = known - {"workers"} | {"worker_num"}
     for name in names:
         if name not in known:
             hint = near(name, known)
@@ -414,4 +415,6 @@ def refuse_unknown(names: Iterable[str]) -> None:
                 hint = f"; it is one of Application(timeouts=Timeouts({name}=...))"
             elif name.startswith("tls_"):
                 hint = "; give tls=TLSConfig(...)"
+            elif name == "workers":
+                hint = "; use worker_num"
             raise TypeError(f"app.run() got an unexpected keyword argument {name!r}{hint}")

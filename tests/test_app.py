@@ -36,7 +36,7 @@ from japronto import (
     default_request_logger,
 )
 from japronto.app import compose
-from japronto.config import MasterConfig
+from japronto.config import MasterConfig, ServerConfig, TLSConfig
 from japronto.errors import MethodNotImplemented, StartError, UsageError
 from japronto.messages import ENCODED_SLASH, Framing, RequestHead
 from japronto.routing import not_a_response
@@ -1448,7 +1448,7 @@ def test_workers_that_cannot_be(app: Application, server: Server, capsys: pytest
 
 
 @pytest.mark.parametrize(("name", "hint"), [
-    ("max_request", "; did you mean max_requests?"), ("nonsense", ""),
+    ("max_request", "; did you mean max_requests?"), ("nonsense", ""), ("workers", "; use worker_num"),
     ("connections", "; it is one of Application(limits=Limits(connections=...))"),
     ("drain_seconds", "; it is one of Application(timeouts=Timeouts(drain_seconds=...))"),
     ("tls_certificate", "; give tls=TLSConfig(...)")])
@@ -1466,6 +1466,18 @@ def test_variables_that_run_does_not_read(app: Application, server: Server, monk
     app.run()
     (message,) = caplog.messages
     assert message.startswith("app.run() does not read JAPRONTO_PORT and JAPRONTO_TLS_CERTIFICATE: give it ")
+
+
+def test_a_program_may_read_the_password_of_its_key(app: Application, server: Server,
+                                                    monkeypatch: pytest.MonkeyPatch,
+                                                    caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("japronto.app.ServerConfig", ServerConfig)
+    monkeypatch.setenv("JAPRONTO_TLS_KEY_PASSWORD", "secret")
+    app.run()
+    (message,) = caplog.messages
+    assert message.startswith("app.run() does not read JAPRONTO_TLS_KEY_PASSWORD: ")
+    app.run(tls=TLSConfig(certificate="certificate.pem"))
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize(("outcome", "code", "said"), [
