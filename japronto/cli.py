@@ -744,8 +744,10 @@ def _take_signals() -> None:
 def _run(settings: Settings) -> int:
     if not settings.version:
         values = settings.values
-        logs.ErrorLog(level=values.get("log_level"), format=values.get("log_format"),
-                      path=values.get("error_log"), config=values.get("log_config")).set_up()
+        error_log = logs.ErrorLog(level=values.get("log_level"), format=values.get("log_format"),
+                                  path=values.get("error_log"), config=values.get("log_config"))
+        # A file that a check of root made could not be written by the server.
+        (error_log.tried() if settings.check else error_log).set_up()
     bounds = master_config(settings)
     if settings.check and not settings.version:
         return _check(settings)

@@ -17,6 +17,7 @@ waits for as long as nobody reads standard error.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import logging
@@ -235,8 +236,28 @@ def _reopen_standard(handler: logging.FileHandler) -> None:
 def opened(what: str, path: str, standard: TextIO | None,
            tell: Callable[[str], object] | None = None) -> Output:
     """An output; raises StartError when it cannot be opened."""
-    try:
+    with _must_do(what, path):
         return Output(path, standard, tell)
+
+
+def tried(what: str, path: str) -> None:
+    """Raise StartError when a file cannot be opened for writing; makes none."""
+    with _must_do(what, path):
+        try:
+            os.close(_open_at_once(path, os.O_WRONLY | os.O_APPEND))
+        except FileNotFoundError:
+            directory = Path(path).parent
+            if not directory.is_dir():
+                raise
+            if not os.access(directory, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
+
+
+@contextlib.contextmanager
+def _must_do(what: str, path: str) -> Iterator[None]:
+    """Say with StartError that a file does not do, and why."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StartError(f"cannot write the {what} to {path}: {reason}; choose another path") from error
@@ -322,6 +343,12 @@ class ErrorLog(NamedTuple):
     format: str | None = None
     path: str | None = None
     config: str | None = None
+
+    def tried(self) -> ErrorLog:
+        """The same on stderr, which makes no file; raises StartError where that could not be written."""
+        if self.path not in (None, "-"):
+            tried("error log", self.path)
+        return self._replace(path=None)
 
     def set_up(self) -> None:
         """Raises UsageError or StartError where it will not do."""

@@ -632,11 +632,17 @@ def test_bounds_of_the_program_stay_unless_they_are_given(directory: Path) -> No
     (["hello:missing"], 2, "japronto: there is no missing in the module hello "),
     (["--tls-certificate", "hello.py", "hello:app"], 3, "japronto: the certificate hello.py is not in PEM"),
     (["--log-config", "missing.json", "hello:app"], 2, "japronto: "),
+    (["--error-log", "new.log", "hello:app"], 0, "hello:app can be served\n"),
+    (["--error-log", "old.log", "hello:app"], 0, "hello:app can be served\n"),
+    (["--error-log", "no/new.log", "hello:app"], 3, "japronto: cannot write the error log to no/new.log: "),
+    (["--error-log", ".", "hello:app"], 3, "japronto: cannot write the error log to .: Is a directory; "),
     ([], 2, "japronto: name the application to serve")])
 def test_checking(directory: Path, arguments: list[str], code: int, said: str) -> None:
+    (directory / "old.log").touch()
     done = japronto(directory, "--check", "--port", "1", *arguments)
     assert (done.code, (done.out + done.error)[:len(said)]) == (code, said), done
     assert (done.out + done.error).count("\n") == 1
+    assert not (directory / "new.log").exists()
 
 
 def test_a_factory_in_another_directory(directory: Path) -> None:
