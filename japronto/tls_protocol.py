@@ -71,8 +71,8 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
     """One connection: the protocol of the transport below, and the transport of the protocol above."""
 
     __slots__ = ("_above", "_below", "_blocked", "_closing", "_context", "_full", "_handed", "_high",
-                 "_incoming", "_low", "_outgoing", "_read_closed", "_shaking", "_ssl", "_tls", "_told",
-                 "_waiting", "_waiting_bytes", "_write_closed", "since")
+                 "_incoming", "_low", "_outgoing", "_read_closed", "_resuming", "_shaking", "_ssl", "_tls",
+                 "_told", "_waiting", "_waiting_bytes", "_write_closed", "since")
 
     _above: Any
     _below: asyncio.Transport
@@ -92,6 +92,7 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
         self._waiting: deque[bytes | memoryview] | None = None  # what was written and is not encrypted
         self._waiting_bytes = 0
         self._blocked = False  # whether the transport below takes nothing more
+        self._resuming: asyncio.Handle | None = None  # what goes on, now that it takes more
         self._full = False  # whether the protocol above was told so
         self._handed = 0  # octets to the transport below
         self.since = tls.worker.loop.time()
@@ -129,6 +130,8 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
         self._tls.handshakes.discard(self)
         self._closing = True
         self._drop()
+        if self._resuming is not None:
+            self._resuming.cancel()
         above = self._above
         del self._above  # It holds this as its transport.
         if self._told:
@@ -139,7 +142,13 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
         self._tell_of_room()
 
     def resume_writing(self) -> None:
+        """Go on in a turn of the loop's own: asyncio calls this while it sends, and cannot be closed then."""
         self._blocked = False
+        if self._resuming is None:
+            self._resuming = self._tls.worker.loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        self._resuming = None
         if self._waiting:
             self._send_waiting()
         else:
@@ -304,11 +313,11 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
         self._flush()
         if self._closing:
             self._below.close()
-            return
-        try:
-            self._below.write_eof()
-        except OSError:  # The client has reset the connection, and we will hear of it.
-            self.abort()
+        elif not self._below.is_closing():  # What was flushed may have shown that the client is gone.
+            try:
+                self._below.write_eof()
+            except OSError:  # The client has reset the connection, and we will hear of it.
+                self.abort()
 
     # -- what the protocol above calls ------------------------------------------------------------
 

@@ -9,7 +9,8 @@ import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -29,7 +30,7 @@ from japronto import Application, Limits, Request, Response, TLSConfig, tls
 from japronto.cli import parse, stray_variables, tls_config
 from japronto.config import ServerConfig
 from japronto.errors import StartError, UsageError
-from japronto.tls_protocol import WRITE_BYTES
+from japronto.tls_protocol import TLS, WRITE_BYTES, TLSProtocol
 
 AUTHORITY = trustme.CA()
 
@@ -307,6 +308,71 @@ def test_a_large_answer_is_encrypted_as_the_client_takes_it(files: Path, unsent:
         await writer.wait_closed()
 
     run(app, TLSConfig(certificate=str(files / "both")), check)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_the_end_behind_a_large_answer(files: Path, caplog: pytest.LogCaptureFixture, closes: bool) -> None:
+    """It comes as the transport below has sent the rest, when asyncio's must not be closed at once."""
+    content = b"x" * 10_000_000
+
+    class Ending(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            transport.write(content)
+            if closes:
+                transport.close()
+            else:
+                transport.write_eof()
+
+    async def check(server: Any) -> None:
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=client_context(),
+                                                           server_hostname="localhost")
+            assert await reader.read() == content
+            writer.close()
+            await writer.wait_closed()
+
+    run(Application(protocol_factory=lambda app: Ending()), TLSConfig(certificate=str(files / "both")), check)
+    assert caplog.messages == []
+
+
+class Gone:
+    """A transport of uvloop whose write finds that the client is gone, by which it closes."""
+
+    def __init__(self) -> None:
+        self.closing = False
+
+    def write(self, data: bytes) -> None:
+        self.closing = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def write_eof(self) -> None:
+        raise RuntimeError("the handler is closed")
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        pass
+
+
+def test_the_end_for_a_client_that_is_gone(files: Path) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files / "both")
+    worker = SimpleNamespace(loop=SimpleNamespace(time=lambda: 0.0))
+    protocol = TLSProtocol(TLS(cast("Any", worker), context), asyncio.Protocol())
+    protocol.connection_made(cast("Any", Gone()))
+    incoming, outgoing = protocol._incoming, protocol._outgoing
+    client = client_context().wrap_bio(outgoing, incoming, server_hostname="localhost")
+    protocol._ssl = context.wrap_bio(incoming, outgoing, server_side=True)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    with pytest.raises(ssl.SSLWantReadError):
+        protocol._ssl.do_handshake()
+    client.do_handshake()
+    protocol._ssl.do_handshake()
+    protocol._shaking = False
+    protocol.write_eof()
+    assert protocol.is_closing()
 
 
 def test_what_waits_for_a_client_does_not_look_like_progress(files: Path) -> None:
