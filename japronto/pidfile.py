@@ -20,7 +20,7 @@ def pid_file(path: str | None) -> Iterator[None]:
     """While this is entered, the file has the id of this process; afterwards it is gone.
 
     Raises StartError when it cannot be written, or is held by a process that runs.  A file that was left
-    behind is replaced, and one that another process has put there meanwhile stays.
+    behind is written anew, and one that another process has put there meanwhile stays.
     """
     if path is None:
         yield
@@ -38,47 +38,52 @@ def pid_file(path: str | None) -> Iterator[None]:
 
 
 def _held(file: Path, own: str) -> int:
-    """Put the file there as a whole, so that nobody sees it half written; returns what holds it."""
-    made = file.with_name(f".{file.name}.{os.getpid()}")
-    left = held = None
+    """Lock the file and write to it; returns what holds it."""
+    held = None
     try:
-        left = _left_behind(file)
-        held = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        _lock(held)
+        held = _locked(file)
+        os.ftruncate(held, 0)
         os.write(held, own.encode())
-        made.replace(file)
     except OSError as error:
         if held is not None:
             os.close(held)
-        with suppress(OSError):
-            made.unlink()
         raise StartError(f"the pid file {file} cannot be written: {error.strerror}; "
                          "choose another") from error
-    finally:
-        if left is not None:  # Till here, nobody else could replace it.
-            os.close(left)
     return held
 
 
-def _left_behind(file: Path) -> int | None:
-    """The file that is there, locked; raises StartError when another process has done that."""
+def _locked(file: Path) -> int:
+    """The file, which is made if there is none; raises StartError when another process has locked it.
+
+    Two servers that start together open the same one, so only one of them gets the lock.
+    """
     while True:
-        try:
-            descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return None
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW, 0o644)
         try:
             if not _lock(descriptor):
-                number = os.read(descriptor, 32).decode("ascii", "replace").strip()
-                raise StartError(f"the process {number}, which runs, holds the pid file {file}; stop it, "
-                                 "or choose another file")
-            with suppress(FileNotFoundError):  # Who has held it has just ended.
+                raise StartError(_who_holds(descriptor, file))
+            with suppress(FileNotFoundError):  # Who has held it has just ended, and removed it.
                 if os.path.samestat(os.fstat(descriptor), file.stat()):
                     return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _who_holds(descriptor: int, file: Path) -> str:
+    """A process that was killed leaves the lock to children that it has forked, if they live on."""
+    number = os.read(descriptor, 32).decode("ascii", "replace").strip()
+    if not number.isdecimal():  # It is about to be written.
+        return f"another process, which starts, holds the pid file {file}; stop it, or choose another file"
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return (f"a child that the process {number} has left behind holds the pid file {file}; stop it, "
+                "remove the file, or choose another")
+    except PermissionError:
+        pass
+    return f"the process {number}, which runs, holds the pid file {file}; stop it, or choose another file"
 
 
 def _lock(descriptor: int) -> bool:
