@@ -274,7 +274,7 @@ class Watch:
         """What is served at the metrics address: few may connect, and nobody for long.
 
         One client has few of those, so that the others are answered whatever it does: a probe that fails
-        has the whole server killed.
+        has the whole server killed.  Those on this machine are not told apart, so they have no such share.
         """
         app = Application(limits=Limits(connections=100, connections_per_client=20, requests_in_flight=100,
                                         content_bytes=1),
