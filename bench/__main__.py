@@ -55,7 +55,8 @@ class _Parser(argparse.ArgumentParser):
 def main() -> int:
     """The program; its exit code."""
     begun = time.monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # Servers have sessions of their own, and would stay.
+        signal.signal(number, signal.default_int_handler)
     contestants = all_contestants()
     parser = _parser()
     options = parser.parse_args()

@@ -29,6 +29,9 @@ STOP_SECONDS: Final = 3
 POLL_SECONDS: Final = 0.02
 SAID_MAX: Final = 300
 """Characters of what a contestant said that are quoted."""
+SETTINGS: Final = ("JAPRONTO_", "PYTHON", "WEB_CONCURRENCY", "GRANIAN_", "UVICORN_", "SANIC_", "ROBYN_",
+                   "NODE_", "GO", "LD_", "MALLOC_")
+"""How variables begin that change what a server does."""
 
 
 class Memory(NamedTuple):
@@ -130,7 +133,8 @@ def running(command: Sequence[str], port: int, core: int, *, cwd: Path | None = 
     with tempfile.TemporaryFile() as said:
         try:
             process = subprocess.Popen(["taskset", "-c", str(core), *command], stdin=subprocess.DEVNULL,
-                                       stdout=said, stderr=said, start_new_session=True, cwd=cwd, env=env)
+                                       stdout=said, stderr=said, start_new_session=True, cwd=cwd,
+                                       env=_plain_environment() if env is None else env)
         except OSError as error:
             raise StartMissing(f"it cannot be started: {error}") from None
         server = Server(process, said)
@@ -139,6 +143,12 @@ def running(command: Sequence[str], port: int, core: int, *, cwd: Path | None = 
             yield server
         finally:
             server.stop()
+
+
+def _plain_environment() -> dict[str, str]:
+    """Ours, without what would change the settings of a contestant behind the back of its description."""
+    return {name: value for name, value in os.environ.items()
+            if name == "PYTHONPATH" or not name.startswith(SETTINGS)}
 
 
 def free_port() -> int:
