@@ -74,8 +74,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
-QUICK = ("test_lane.py", "property/test_lane.py", "test_testing.py", "test_server.py", "test_response.py",
-         "test_scanner.py",
+QUICK = ("test_lane.py", "property/test_lane.py", "test_response.py", "test_scanner.py",
          "-k", "not (generated or conformance or octet_ or compiler or gibibytes or guarded)")
 THOROUGH = ("conformance", "property", "test_app.py", "test_encoders.py", "test_forms.py", "test_lane.py",
             "test_response.py", "test_routing.py", "test_scanner.py", "test_server.py", "test_tasks.py",
