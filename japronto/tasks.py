@@ -14,8 +14,9 @@ real ``asyncio.Task`` that is kept for the purpose and for that moment is the cu
   and the driver serves again.
 
 A driver that has served one coroutine must look new to the next.  It is thrown away when the
-coroutine has set a context variable, named the task, asked for its cancellation or to be called when
-it is done, or kept a reference to it (some libraries keep data by task).
+coroutine has set a context variable to another value, named the task, asked for its cancellation or to
+be called when it is done, or kept a reference to it (some libraries keep data by task).  A value that only
+equals the old one is not seen; so no two coroutines share a driver before the first of them is over.
 
 Nothing that is run here finds a context variable that another has set.  What all of them find is what
 was set where the runner was made.  Plain functions that belong to a request are *called* with a
